@@ -1,0 +1,487 @@
+"""The gate grammar and its judge: evidence in, verdict out, the world untouched.
+
+One language for every stage, for policies and for rollback triggers. A gate names a metric,
+selects by label, and states a limit. It holds for every match; the worst match is reported.
+
+    {metric: latency_ms.p99, where: {scenario: single}, max: 20ms}
+    {metric: accuracy, compared_to: source, max_drop: 0.01}
+
+An interval passes only when all of it clears the limit, fails when all of it is beyond, and is
+inconclusive in between. What is missing, not finite or empty is an error, never a pass.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from mlgate.evidence import Bounds, Comparison, Evidence, Frozen, Measurement, rounded
+
+
+class Outcome(IntEnum):
+    """Ordered from best to worst, so that the worst of many is `max`."""
+
+    PASS = 0
+    WARN = 1
+    INCONCLUSIVE = 2
+    ERROR = 3
+    FAIL = 4
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    @property
+    def exit_code(self) -> int:
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES: Final = {
+    Outcome.PASS: 0,
+    Outcome.WARN: 0,
+    Outcome.FAIL: 1,
+    Outcome.ERROR: 3,
+    Outcome.INCONCLUSIVE: 4,
+}
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The worst outcome. Nothing checked is an error, never a pass."""
+    return max(outcomes, default=Outcome.ERROR)
+
+
+# A unit's dimension, and its size in that dimension's first unit.
+_UNITS: Final[Mapping[str, tuple[str, float]]] = {
+    "1": ("share", 1.0),
+    "%": ("share", 0.01),
+    "count": ("count", 1.0),
+    "ns": ("time", 1e-9),
+    "us": ("time", 1e-6),
+    "µs": ("time", 1e-6),
+    "ms": ("time", 1e-3),
+    "s": ("time", 1.0),
+    "min": ("time", 60.0),
+    "h": ("time", 3600.0),
+    "d": ("time", 86400.0),
+    "B": ("bytes", 1.0),
+    "kB": ("bytes", 1e3),
+    "MB": ("bytes", 1e6),
+    "GB": ("bytes", 1e9),
+    "TB": ("bytes", 1e12),
+    "KiB": ("bytes", 2.0**10),
+    "MiB": ("bytes", 2.0**20),
+    "GiB": ("bytes", 2.0**30),
+    "TiB": ("bytes", 2.0**40),
+    "qps": ("rate", 1.0),
+    "J": ("energy", 1.0),
+    "mJ": ("energy", 1e-3),
+    "USD": ("money", 1.0),
+}
+_QUANTITY: Final = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%]+)$")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number as a gate states it: plain, or with a unit."""
+
+    number: float
+    unit: str | None
+
+    @classmethod
+    def parse(cls, limit: float | str) -> "Quantity":
+        """`0.2`, `"20ms"` or `"5%"`. Raises `ValueError` for anything else."""
+        if not isinstance(limit, str):
+            number, unit = float(limit), None
+        else:
+            match = _QUANTITY.match(limit.strip())
+            if match is None or match[2] not in _UNITS:
+                known = ", ".join(unit for unit in _UNITS if unit not in ("1", "count"))
+                raise ValueError(f"{limit!r} is not a number with a unit (units: {known})")
+            number, unit = float(match[1]), match[2]
+        if not math.isfinite(number):
+            raise ValueError("a limit must be a finite number")
+        return cls(number, unit)
+
+    def within(self, unit: str) -> float:
+        """This quantity in `unit`. Raises `ValueError` when the dimensions differ."""
+        if self.unit is None:
+            return self.number
+        if unit not in _UNITS:
+            raise ValueError(f"the metric's unit is {unit}, the limit's is {self.unit}")
+        (dimension, size), (wanted, scale) = _UNITS[self.unit], _UNITS[unit]
+        if dimension != wanted:
+            raise ValueError(f"{self} is a {dimension}, the metric is a {wanted} (in {unit})")
+        # 5 % is 5/100, not 5*0.01: a limit must be the number that somebody wrote.
+        ratio = size / scale
+        return self.number * ratio if ratio >= 1 else self.number / (scale / size)
+
+    def __str__(self) -> str:
+        return f"{self.number:g}{self.unit or ''}"
+
+
+def _parses(limit: float | str) -> float | str:
+    Quantity.parse(limit)
+    return limit
+
+
+def _not_negative(limit: float | str) -> float | str:
+    if Quantity.parse(limit).number < 0:
+        raise ValueError("an allowed drop or increase cannot be negative")
+    return limit
+
+
+Limit = Annotated[float | str, AfterValidator(_parses)]
+Allowance = Annotated[float | str, AfterValidator(_parses), AfterValidator(_not_negative)]
+Severity = Literal["fail", "warn"]
+
+
+class Gate(Frozen):
+    """One condition that decides whether the model may ship."""
+
+    metric: str = Field(min_length=1, description="Name of the measurement, e.g. `drift.psi`.")
+    where: dict[str, str | int | float | bool] = Field(
+        {}, description="Labels that a measurement must carry to be judged."
+    )
+    min: Limit | None = Field(None, description="Smallest value that passes.")
+    max: Limit | None = Field(None, description="Largest value that passes.")
+    equals: Limit | None = Field(None, description="The only value that passes.")
+    compared_to: Literal["source", "baseline", "stable"] | None = Field(
+        None, description="Judge the change against this reference instead of the value."
+    )
+    max_drop: Allowance | None = Field(
+        None, description="Largest fall below the reference: a number, or a percentage of it."
+    )
+    max_increase: Allowance | None = Field(
+        None, description="Largest rise above the reference: a number, or a percentage of it."
+    )
+    confidence: float | None = Field(
+        None, gt=0, lt=1, description="Confidence of the interval; default: the spec's."
+    )
+    severity: Severity = Field("fail", description="`warn`: a failure is shown, and may ship.")
+    on_inconclusive: Literal["extend", "fail", "warn"] = Field(
+        "extend", description="When the interval straddles the limit: measure longer, or decide."
+    )
+
+    @model_validator(mode="after")
+    def _states_one_condition(self) -> Self:
+        absolute = [n for n in ("min", "max", "equals") if getattr(self, n) is not None]
+        relative = [n for n in ("max_drop", "max_increase") if getattr(self, n) is not None]
+        if self.compared_to is None and relative:
+            raise ValueError(f"{relative[0]} needs compared_to: source, baseline or stable")
+        if self.compared_to is not None and absolute:
+            raise ValueError(f"{absolute[0]} is absolute: leave it out, or leave out compared_to")
+        if not absolute and not relative:
+            wanted = "max_drop or max_increase" if self.compared_to else "min, max or equals"
+            raise ValueError(f"a gate without a limit checks nothing: add {wanted}")
+        if "equals" in absolute and len(absolute) > 1:
+            raise ValueError("equals stands alone: leave out min and max")
+        if self.min is not None and self.max is not None and _empty(self.min, self.max):
+            raise ValueError(f"min {self.min} is above max {self.max}: nothing can pass")
+        return self
+
+    def limit(self) -> str:
+        """The condition in words, e.g. `≤ 20ms` or `drop ≤ 0.01 vs source`."""
+        words = [
+            f"{sign} {Quantity.parse(limit)}"
+            for sign, limit in (
+                ("≥", self.min),
+                ("≤", self.max),
+                ("=", self.equals),
+                ("drop ≤", self.max_drop),
+                ("increase ≤", self.max_increase),
+            )
+            if limit is not None
+        ]
+        versus = f" vs {self.compared_to}" if self.compared_to else ""
+        return " and ".join(words) + versus
+
+
+def _empty(low: float | str, high: float | str) -> bool:
+    a, b = Quantity.parse(low), Quantity.parse(high)
+    try:
+        return a.within(b.unit) > b.number if b.unit else a.within("1") > b.number
+    except ValueError:
+        return False  # of different units: the judge says so, where it knows the metric's
+
+
+class GateResult(Frozen):
+    """What one gate concluded. Both sides are kept: what was observed, and the limit.
+
+    For a comparison `observed` is the drop or the increase that the gate limits (a share of the
+    reference where the limit is a percentage), and `low` and `high` bound it.
+    """
+
+    metric: str
+    where: dict[str, str] = {}
+    observed: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: str
+    outcome: Literal["pass", "warn", "inconclusive", "error", "fail"]
+    message: str
+
+    @property
+    def rank(self) -> Outcome:
+        return Outcome[self.outcome.upper()]
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """The raw conclusion for one match, before severity has its say."""
+
+    outcome: Outcome
+    message: str
+    observed: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def judge(gate: Gate, evidence: Evidence, *, confidence: float) -> GateResult:
+    """Judge `gate` on `evidence`; `confidence` is used where the gate states none. Pure."""
+    level = gate.confidence or confidence
+    where = {key: _label(value) for key, value in gate.where.items()}
+    findings: list[tuple[str, _Finding]]
+    if gate.compared_to is None:
+        measurements = [m for m in evidence.measurements if _selects(gate.metric, where, m)]
+        findings = [(_title(m), _absolute(gate, m, level)) for m in measurements]
+    else:
+        comparisons = [
+            c
+            for c in evidence.comparisons
+            if c.to == gate.compared_to and _selects(gate.metric, where, c)
+        ]
+        findings = [(_title(c), _relative(gate, c, level)) for c in comparisons]
+    if not findings:
+        message = _nothing_matched(gate, where, evidence)
+        findings = [(gate.metric, _Finding(Outcome.ERROR, message))]
+    title, finding = max(findings, key=lambda pair: (pair[1].outcome, _distance(gate, pair[1])))
+    outcome = _with_severity(gate, finding.outcome)
+    others = sum(f.outcome == finding.outcome for _, f in findings) - 1
+    more = f" (and {others} more)" if others and finding.outcome is not Outcome.PASS else ""
+    return GateResult(
+        metric=gate.metric,
+        where=where,
+        observed=finding.observed,
+        low=finding.low,
+        high=finding.high,
+        limit=gate.limit(),
+        outcome=str(outcome),  # type: ignore[arg-type]  # the Literal is Outcome's own names
+        message=f"{title} {finding.message}{more}",
+    )
+
+
+def judge_all(
+    gates: Iterable[Gate], evidence: Evidence, *, confidence: float
+) -> tuple[GateResult, ...]:
+    """One result per gate, in order."""
+    return tuple(judge(gate, evidence, confidence=confidence) for gate in gates)
+
+
+def _label(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _selects(metric: str, where: Mapping[str, str], candidate: Measurement | Comparison) -> bool:
+    return candidate.name == metric and all(
+        candidate.labels.get(key) == label for key, label in where.items()
+    )
+
+
+def _title(candidate: Measurement | Comparison) -> str:
+    labels = ", ".join(f"{key}={label}" for key, label in sorted(candidate.labels.items()))
+    return f"{candidate.name}{{{labels}}}" if labels else candidate.name
+
+
+def _nothing_matched(gate: Gate, where: Mapping[str, str], evidence: Evidence) -> str:
+    rows: tuple[Measurement | Comparison, ...] = evidence.measurements
+    if gate.compared_to is not None:
+        rows = tuple(c for c in evidence.comparisons if c.to == gate.compared_to)
+    same = [row for row in rows if row.name == gate.metric]
+    if same and where:
+        key = next((k for k in where if all(k not in row.labels for row in same)), None)
+        if key is not None:
+            labels = sorted({k for row in same for k in row.labels})
+            return f"has no label {key!r} (it has: {', '.join(labels) or 'none'})"
+        seen = sorted({_title(row) for row in same})
+        more = f", … ({len(seen)} in all)" if len(seen) > 5 else ""
+        return f"was not measured for this selection (measured: {', '.join(seen[:5])}{more})"
+    versus = f" against {gate.compared_to}" if gate.compared_to else ""
+    return f"was not measured{versus}: there is nothing to judge"
+
+
+def _absolute(gate: Gate, m: Measurement, confidence: float) -> _Finding:
+    if m.value is None or not math.isfinite(m.value):
+        return _Finding(Outcome.ERROR, f"could not be measured: {m.reason or m.value}")
+    if m.n == 0:
+        return _Finding(Outcome.ERROR, "was measured on zero samples")
+    bounds = _bounds(m.bounds, confidence)
+    if m.bounds and bounds is None:
+        return _Finding(Outcome.ERROR, _other_confidence(m.bounds, confidence), m.value)
+    low, high = (bounds.low, bounds.high) if bounds else (m.value, m.value)
+    try:
+        floor, ceiling = _limits(gate, m.unit)
+    except ValueError as error:
+        return _Finding(Outcome.ERROR, str(error), m.value, low, high)
+    return _against(floor, ceiling, m.value, low, high, unit=m.unit, n=m.n, because=m.because)
+
+
+def _limits(gate: Gate, unit: str) -> tuple[float | None, float | None]:
+    def within(limit: float | str | None) -> float | None:
+        return None if limit is None else Quantity.parse(limit).within(unit)
+
+    if gate.equals is not None:
+        return within(gate.equals), within(gate.equals)
+    return within(gate.min), within(gate.max)
+
+
+def _relative(gate: Gate, c: Comparison, confidence: float) -> _Finding:
+    if c.value is None or c.reference is None:
+        return _Finding(Outcome.ERROR, f"could not be compared: {c.reason}")
+    if c.n == 0:
+        return _Finding(Outcome.ERROR, "was compared on zero samples")
+    findings = []
+    for limit, sign in ((gate.max_drop, -1.0), (gate.max_increase, 1.0)):
+        if limit is not None:
+            findings.append(_change(c, Quantity.parse(limit), sign, confidence))
+    return max(findings, key=lambda finding: finding.outcome)
+
+
+def _change(c: Comparison, limit: Quantity, sign: float, confidence: float) -> _Finding:
+    """Judge a fall (`sign` −1) or a rise (+1) of at most `limit`."""
+    assert c.value is not None and c.reference is not None
+    relative = limit.unit == "%"
+    intervals = c.ratio if relative else c.difference
+    if relative and c.reference <= 0:
+        return _Finding(Outcome.ERROR, f"has no percentage: the {c.to} is {c.reference:g}")
+    # Rounded: 0.97 − 0.96 must not be beyond 0.01.
+    change = c.value / c.reference - 1 if relative else c.value - c.reference
+    observed = rounded(sign * change)
+    bounds = _bounds(intervals, confidence)
+    if bounds is None and (c.difference or c.ratio):
+        return _Finding(Outcome.ERROR, _other_confidence(intervals, confidence), observed)
+    low: float | None = observed
+    high: float | None = observed
+    if bounds is not None:
+        shift = 1.0 if relative else 0.0
+        ends = [None if end is None else rounded(sign * (end - shift)) for end in (bounds.low, bounds.high)]
+        low, high = ends if sign > 0 else (ends[1], ends[0])
+    try:
+        allowed = limit.number / 100 if relative else limit.within(c.unit)
+    except ValueError as error:
+        return _Finding(Outcome.ERROR, str(error), observed, low, high)
+    sides = f"{_show(c.value, c.unit)} vs {c.to} {_show(c.reference, c.unit)}: "
+    sides += "drop " if sign < 0 else "increase "
+    unit = "%" if relative else c.unit
+    return _against(
+        None, allowed, observed, low, high, unit=unit, n=c.n, because=c.because, sides=sides
+    )
+
+
+def _against(
+    floor: float | None,
+    ceiling: float | None,
+    value: float,
+    low: float | None,
+    high: float | None,
+    *,
+    unit: str,
+    n: int | None,
+    because: tuple[str, ...],
+    sides: str = "",
+) -> _Finding:
+    """Hold the interval [low, high] (None: unbounded) against [floor, ceiling]."""
+    beyond = (ceiling is not None and low is not None and low > ceiling) or (
+        floor is not None and high is not None and high < floor
+    )
+    clears = (ceiling is None or (high is not None and high <= ceiling)) and (
+        floor is None or (low is not None and low >= floor)
+    )
+    exact = low == high == value
+    seen = sides + _show(value, unit)
+    if not exact:
+        seen += f" [{_show(low, unit)}, {_show(high, unit)}]"
+    if beyond:
+        crossed = ceiling if ceiling is not None and low is not None and low > ceiling else floor
+        sign = ">" if crossed is ceiling and crossed is not None else "<"
+        if floor == ceiling:
+            sign = "≠"
+        reasons = f": {'; '.join(because)}" if because else ""
+        message = f"{seen} {sign} {_show(crossed, unit)}{reasons}"
+        return _Finding(Outcome.FAIL, message, value, low, high)
+    limits = " and ".join(
+        f"{sign} {_show(limit, unit)}"
+        for sign, limit in (("≥", floor), ("≤", ceiling))
+        if limit is not None
+    )
+    if floor == ceiling:
+        limits = f"= {_show(floor, unit)}"
+    if clears:
+        return _Finding(Outcome.PASS, f"{seen} {limits}", value, low, high)
+    need = _samples_needed(n, value, low, high, floor, ceiling)
+    more = f": {need}" if need else ""
+    message = f"{seen} may or may not be {limits}{more}"
+    return _Finding(Outcome.INCONCLUSIVE, message, value, low, high)
+
+
+def _samples_needed(
+    n: int | None,
+    value: float,
+    low: float | None,
+    high: float | None,
+    floor: float | None,
+    ceiling: float | None,
+) -> str | None:
+    """How many samples would decide, if the value stays and intervals shrink as 1/√n."""
+    sides = [
+        (abs(value - limit), abs(end - value))
+        for limit, end in ((floor, low), (ceiling, high), (floor, high), (ceiling, low))
+        if limit is not None and end is not None
+    ]
+    if not n or not sides:
+        return None
+    distance = min(gap for gap, _ in sides)
+    half = max(width for gap, width in sides if gap == distance)
+    if distance <= 1e-12 * max(1.0, abs(value)):
+        return "the value lies on the limit, and more samples will not decide"
+    needed = math.ceil(n * (half / distance) ** 2)
+    return f"about {needed:,} samples would decide, {n:,} were there" if needed > n else None
+
+
+def _bounds(intervals: tuple[Bounds, ...], confidence: float) -> Bounds | None:
+    return next((b for b in intervals if abs(b.confidence - confidence) < 1e-9), None)
+
+
+def _other_confidence(intervals: tuple[Bounds, ...], confidence: float) -> str:
+    have = ", ".join(f"{b.confidence:g}" for b in intervals) or "none"
+    return f"has no interval at confidence {confidence:g} (measured at: {have}); measure again"
+
+
+def _show(x: float | None, unit: str) -> str:
+    if x is None:
+        return "∞"
+    if unit == "%":
+        return f"{100 * x:.3g} %"
+    number = f"{x:,.0f}" if float(x).is_integer() and abs(x) < 1e15 else f"{x:.4g}"
+    return number if unit in ("1", "count") else f"{number} {unit}"
+
+
+def _distance(gate: Gate, finding: _Finding) -> float:
+    """How bad a finding is among findings of one outcome: larger is worse."""
+    if finding.observed is None:
+        return math.inf
+    if gate.min is not None:
+        return -finding.observed
+    return finding.observed
+
+
+def _with_severity(gate: Gate, outcome: Outcome) -> Outcome:
+    if outcome is Outcome.INCONCLUSIVE:
+        if gate.on_inconclusive == "warn" or gate.severity == "warn":
+            return Outcome.WARN
+        return Outcome.FAIL if gate.on_inconclusive == "fail" else outcome
+    if outcome is Outcome.FAIL and gate.severity == "warn":
+        return Outcome.WARN
+    return outcome

@@ -1,0 +1,322 @@
+"""What a stage is: its options, what it reads, what it measures, what it makes.
+
+A stage is a frozen value (`Stage`), declared in `mlgate/stages/<name>/__init__.py`. `measure`
+touches the world and returns Evidence; everything else about a stage is data or pure.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from mlgate.evidence import Evidence, Frozen
+from mlgate.figure import Figure
+from mlgate.gate import Gate
+
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)$")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = re.compile(r"^(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
+_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+
+
+def seconds(duration: str) -> float:
+    """`"90s"`, `"30m"`, `"1.5h"` in seconds. Raises `ValueError` for anything else."""
+    match = _DURATION.match(duration)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{duration!r} is not a duration such as 90s, 30m or 2h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def size(text: str) -> int:
+    """`"512MiB"` in bytes. Raises `ValueError` for anything else."""
+    match = _BYTES.match(text)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is not a size such as 500MB or 2GiB")
+    return int(float(match[1]) * _SIZES[match[2]])
+
+
+def _is(parse: Callable[[str], object]) -> AfterValidator:
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
+Duration = Annotated[str, _is(seconds), Field(examples=["90s", "30m", "2h"])]
+Size = Annotated[str, _is(size), Field(examples=["500MB", "2GiB"])]
+
+
+class EnvironmentName(Frozen):
+    """A secret, named by the environment variable that holds it: `{env: NAME}`."""
+
+    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the variable.")
+
+
+class Sql(Frozen):
+    """Rows of a database: a table, or a query."""
+
+    url: EnvironmentName = Field(description="Variable that holds the SQLAlchemy URL.")
+    table: str | None = Field(None, description="Table to read.")
+    query: str | None = Field(None, description="Query to read instead of a table.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("give either table or query")
+        return self
+
+
+class Input(Frozen):
+    """One thing that a stage reads: a file, or what another stage makes.
+
+    Written as a path or URL, or as `{from: stage.output}`. `kind` is what it must be; an output
+    of another kind does not fit. Inputs are hashable: `job.inputs[options.model]`.
+    """
+
+    kind: ClassVar[str] = "file"
+
+    path: str | None = Field(None, min_length=1)
+    from_: str | None = Field(
+        None,
+        alias="from",
+        pattern=r"^[^.\s]+\.[^.\s]+$",
+        description="Output of another stage: stage.output",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_as_a_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(given is not None for given in self._ways()) != 1:
+            raise ValueError("give one of: a path or URL, {from: stage.output}")
+        return self
+
+    def _ways(self) -> tuple[object, ...]:
+        return (self.path, self.from_)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        written = handler.resolve_ref_schema(handler(schema))
+        properties = {k: v for k, v in written.get("properties", {}).items() if k != "path"}
+        ways: list[JsonSchemaValue] = [
+            {"type": "string", "minLength": 1, "description": "A path or URL."}
+        ]
+        for key, value in properties.items():
+            inner = next((o for o in value.get("anyOf", ()) if o.get("type") != "null"), value)
+            if "description" in value:
+                inner = {**inner, "description": value["description"]}
+            ways.append(
+                {
+                    "type": "object",
+                    "properties": {key: inner},
+                    "required": [key],
+                    "additionalProperties": False,
+                }
+            )
+        # Keeps the definition's own name, and drops the shape that only Python code writes.
+        written.clear()
+        written.update({"anyOf": ways, "description": (cls.__doc__ or "").split("\n")[0]})
+        return written
+
+
+class FileInput(Input):
+    """Any file."""
+
+
+class ModelInput(Input):
+    """An ONNX model."""
+
+    kind: ClassVar[str] = "model"
+
+
+class ProfileInput(Input):
+    """A stored profile, or a dataset from which one is made."""
+
+    kind: ClassVar[str] = "profile"
+
+
+class DataInput(Input):
+    """Rows: a file, a folder, a pattern, a URL or a database table."""
+
+    kind: ClassVar[str] = "dataset"
+
+    sql: Sql | None = Field(None, description="Rows of a database.")
+
+    def _ways(self) -> tuple[object, ...]:
+        return (self.path, self.from_, self.sql)
+
+
+class Columns(Frozen):
+    """Fills a model input from columns of the rows."""
+
+    columns: str | tuple[str, ...] = Field(
+        description="A column, a list of columns, or a pattern such as `pixel_*` (in file order)."
+    )
+    shape: tuple[int, ...] | None = Field(
+        None, description="Shape of one row's value, without the batch dimension."
+    )
+    dtype: str | None = Field(None, description="NumPy dtype; default: the model input's own.")
+
+
+class Npz(Frozen):
+    """Fills a model input from an array of an `.npz` file, batch dimension included."""
+
+    npz: FileInput
+    array: str | None = Field(None, description="Name of the array; default: the input's name.")
+
+
+class Synthetic(Frozen):
+    """Fills a model input with made-up numbers, batch dimension included."""
+
+    synthetic: str = Field(pattern="^(normal|uniform|zeros)$")
+    shape: tuple[int, ...]
+    seed: int = 0
+
+
+class Dataset(Frozen):
+    """Rows, and how a model reads them. A plain path or URL means just the rows."""
+
+    dataset: DataInput = Field(description="The rows.")
+    label: str | None = Field(None, description="Column that holds the truth.")
+    inputs: dict[str, Columns | Npz | Synthetic] = Field(
+        {}, description="How each model input is filled; default: the column of its name."
+    )
+    filter: str | None = Field(None, description="SQL condition that keeps rows.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_as_rows(cls, value: Any) -> Any:
+        if isinstance(value, str) or (isinstance(value, dict) and value and "dataset" not in value):
+            return {"dataset": value}
+        return value
+
+
+class Options(Frozen):
+    """What every stage's block of `mlgate.yaml` has."""
+
+    uses: str
+    needs: tuple[str, ...] = Field((), description="Stages that must pass first.")
+    gates: tuple[Gate, ...] = Field((), description="Conditions; all of them must hold.")
+    timeout: Duration = Field("1h", description="A stage that runs longer is stopped: an error.")
+    retries: int = Field(0, ge=0, le=10, description="Times to try again after an error.")
+
+
+O = TypeVar("O", bound=Options)
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where an input lies: an absolute path, a pattern or a URL, and its content's digest.
+
+    `digest` is None for what has none before it is read (a database).
+    """
+
+    location: str
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of news from a running stage; `done` of `total` where it can be counted."""
+
+    message: str
+    done: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class Job(Generic[O]):
+    """One run of one stage: what to do, with what, and where to write.
+
+    `workdir` is empty and private to this run; files named by an output Artifact are made there.
+    `confidences` are those of every gate, ascending. `gates` are for a stage that measures until
+    they are decided. `now` is the run's clock, aware. `seconds` is the time limit.
+    """
+
+    stage: str
+    options: O
+    workdir: Path
+    inputs: Mapping[Input, Located] = field(default_factory=dict)
+    confidences: tuple[float, ...] = (0.95,)
+    now: datetime | None = None
+    threads: int = 1
+    seconds: float = 3600.0
+    tell: Callable[[Progress], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric that a stage can measure, for `lint`, `explain` and the docs.
+
+    `labels` are those that `where` may select by. `compared_to` names the references it can be
+    compared with. A name that ends in `.*` stands for every metric with that prefix.
+    """
+
+    name: str
+    meaning: str
+    unit: str = "1"
+    labels: tuple[str, ...] = ()
+    compared_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage(Generic[O]):
+    """A stage, declared.
+
+    `outputs` maps each output to its kind (an `Input.kind`). `packages` are the distributions
+    whose versions are part of the cache key. `exclusive`: it measures time, so nothing runs
+    beside it. `hardware`: its evidence holds for this machine's hardware only. `adaptive`: it
+    reads its gates to know when to stop. `uncacheable` says why evidence would not keep, if so.
+    `flaws` are what is wrong with options that are each right alone: (path in the block, message,
+    hint).
+    """
+
+    uses: str
+    summary: str
+    options: type[O]
+    measure: Callable[[Job[O]], Evidence]
+    metrics: tuple[Metric, ...]
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    exclusive: bool = False
+    hardware: bool = False
+    adaptive: bool = False
+    checked: bool = True
+    gpu: Callable[[O], bool] = lambda _: False
+    uncacheable: Callable[[O], str | None] = lambda _: None
+    flaws: Callable[[O], Iterator[tuple[tuple[str | int, ...], str, str | None]]] = lambda _: iter(
+        ()
+    )
+    figures: Callable[[Evidence], tuple[Figure, ...]] = lambda _: ()
+
+
+def inputs_of(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Input]]:
+    """Every `Input` within an options value, and its path there, in the order as declared."""
+    if isinstance(value, Input):
+        yield path, value
+    elif isinstance(value, Frozen):
+        for name, info in type(value).model_fields.items():
+            yield from inputs_of(getattr(value, name), (*path, info.alias or name))
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from inputs_of(item, (*path, index))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from inputs_of(item, (*path, key))
