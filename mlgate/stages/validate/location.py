@@ -1,0 +1,228 @@
+"""Where a dataset is: a path, glob, folder or URL becomes a sorted list of files of one format."""
+
+import glob
+import io
+import os
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Final, Literal
+
+from mlgate.errors import MissingPackage, StageError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+Format = Literal["parquet", "csv", "jsonl", "arrow"]
+
+_FORMATS: Final[dict[str, Format]] = {
+    ".parquet": "parquet",
+    ".parq": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+_COMPRESSED: Final = (".gz", ".zst")
+_KNOWN: Final = ", ".join(sorted(_FORMATS))
+_URL = re.compile(r"^([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Location:
+    """The files behind one `dataset:`; `filesystem` is None for local paths."""
+
+    location: str
+    files: tuple[str, ...]
+    format: Format
+    partitions: tuple[str, ...]
+    filesystem: "AbstractFileSystem | None"
+
+    def open(self, file: str) -> AbstractContextManager[IO[bytes]]:
+        """One of `files`, as stored (still compressed); raises `StageError` when it is unreadable."""
+        try:
+            if self.filesystem is None:
+                return open(file, "rb")
+            return io.BufferedReader(self.filesystem.open(file, "rb"))
+        except PermissionError:
+            raise _unreadable(file) from None
+        except OSError as error:
+            raise StageError(f"{shown(file)} cannot be opened: {error.strerror}") from None
+
+
+def shown(location: str) -> str:
+    """`location` as it may appear in messages: without user, password and query of a URL."""
+    if not _URL.match(location):
+        return location
+    scheme, rest = location.split("://", 1)
+    host, slash, path = rest.split("?", 1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def locate(location: str) -> Location:
+    """Resolve `location`; every way of finding nothing is a `StageError` with a hint."""
+    scheme = _URL.match(location)
+    if scheme and scheme[1].lower() == "file":
+        location, scheme = location.split("://", 1)[1], None
+    if scheme:
+        root, files, filesystem = _remote(location)
+    else:
+        root, files, filesystem = *_local(location), None
+    formats = {file: _format_of(file) for file in files}
+    kinds = sorted(set(formats.values()))
+    if len(kinds) > 1:
+        one, other = (next(f for f in files if formats[f] == kind) for kind in kinds[:2])
+        raise StageError(
+            f"{shown(root)} holds files of two formats: {shown(one)} and {shown(other)}",
+            hint="name one of them with a glob, such as data/*.parquet",
+        )
+    partitions = _partitions(root, files)
+    return Location(root, tuple(files), kinds[0], partitions, filesystem)
+
+
+def _local(location: str) -> tuple[str, list[str]]:
+    path = os.path.abspath(os.path.expanduser(location))
+    if os.path.isdir(path):
+        return path, _in_folder(path)
+    if os.path.exists(path):
+        if not os.access(path, os.R_OK):
+            raise _unreadable(path)
+        if os.path.getsize(path) == 0:
+            raise _empty(path)
+        return path, [path]
+    if glob.has_magic(location):
+        files = sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f))
+        if not files:
+            raise StageError(
+                f"{location} matched no file", hint="check the pattern; ** goes into folders"
+            )
+        for file in files:
+            if not os.access(file, os.R_OK):
+                raise _unreadable(file)
+            if os.path.getsize(file) == 0:
+                raise _empty(file)
+        return path, files
+    raise StageError(f"{location} does not exist", hint=_nearby(Path(path)))
+
+
+def _in_folder(folder: str) -> list[str]:
+    def refuse(error: OSError) -> None:
+        raise _unreadable(str(error.filename)) from None
+
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [f for f in folders if not f.startswith((".", "_"))]
+        found += [os.path.join(parent, name) for name in names if _is_data(name)]
+    if not found:
+        raise StageError(
+            f"{folder} is a folder without data files", hint=f"endings that are read: {_KNOWN}"
+        )
+    for file in found:
+        if not os.access(file, os.R_OK):
+            raise _unreadable(file)
+        if os.path.getsize(file) == 0:
+            raise _empty(file)
+    return sorted(found)
+
+
+def _remote(location: str) -> tuple[str, list[str], "AbstractFileSystem"]:
+    try:
+        import fsspec  # noqa: PLC0415 - optional: only URLs need it
+    except ImportError:
+        raise MissingPackage("fsspec") from None
+    name = shown(location)
+    try:
+        filesystem, path = fsspec.core.url_to_fs(location)
+        if glob.has_magic(path):
+            paths = [p for p in filesystem.glob(path) if filesystem.isfile(p)]
+        elif filesystem.isdir(path):
+            paths = [p for p in filesystem.find(path) if _is_data(_below(path, p))]
+        else:
+            paths = [path] if filesystem.exists(path) else []
+        sizes = {p: filesystem.size(p) for p in paths}
+    except ImportError as error:
+        wanted = re.search(r"[Ii]nstall (\w+)", str(error))
+        raise MissingPackage(wanted[1] if wanted else str(error.name)) from None
+    except ValueError:
+        scheme = location.split("://")[0]
+        raise StageError(f"{scheme}:// is not a kind of storage that is known here") from None
+    except Exception as error:  # noqa: BLE001 - each storage library has its own exceptions
+        raise StageError(
+            f"{name} cannot be listed ({type(error).__name__})",
+            hint="check the address and the credentials in the environment",
+        ) from None
+    if not paths:
+        raise StageError(f"{name} matched no file", hint=f"endings that are read: {_KNOWN}")
+    for p in paths:
+        if sizes[p] == 0:
+            raise _empty(p)
+    return name, sorted(filesystem.unstrip_protocol(p) for p in paths), filesystem
+
+
+def _below(root: str, path: str) -> str:
+    return path[len(root) :].strip("/")
+
+
+def _is_data(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return not any(p.startswith((".", "_")) for p in parts) and _ending(path) in _FORMATS
+
+
+def _ending(path: str) -> str:
+    name = path.lower()
+    for packed in _COMPRESSED:
+        name = name.removesuffix(packed)
+    return PurePosixPath(name).suffix
+
+
+def _format_of(file: str) -> Format:
+    if (ending := _ending(file)) in _FORMATS:
+        return _FORMATS[ending]
+    raise StageError(
+        f"{shown(file)}: the ending does not say which format it is",
+        hint=f"endings that are read: {_KNOWN}; CSV and JSON lines also with .gz or .zst",
+    )
+
+
+def _partitions(root: str, files: Sequence[str]) -> tuple[str, ...]:
+    """Names of the `key=value` folders that every file lies in, below the fixed part of `root`."""
+    fixed = root.split("*")[0].split("?")[0].split("[")[0]
+    fixed = fixed if fixed == root else os.path.dirname(fixed)
+    found: dict[tuple[str, ...], str] = {}
+    for file in files:
+        folders = PurePosixPath(file[len(fixed) :]).parts[:-1] if file != root else ()
+        found.setdefault(tuple(f.split("=", 1)[0] for f in folders if "=" in f), file)
+    if len(found) > 1:
+        one, other = list(found.values())[:2]
+        raise StageError(
+            f"{shown(one)} and {shown(other)} lie in different partition folders",
+            hint="every file must lie under the same key=value folders",
+        )
+    return next(iter(found))
+
+
+def _nearby(path: Path) -> str | None:
+    parent = path.parent
+    if not parent.is_dir():
+        return f"the folder {parent} does not exist either"
+    names = sorted(p.name for p in parent.iterdir() if _is_data(p.name))[:5]
+    return f"in that folder there are: {', '.join(names)}" if names else None
+
+
+def _unreadable(path: str) -> StageError:
+    return StageError(
+        f"{shown(path)} may not be read", hint="check the permissions of the file and its folder"
+    )
+
+
+def _empty(path: str) -> StageError:
+    return StageError(
+        f"{shown(path)} is empty (0 bytes)", hint="was the job that writes it interrupted?"
+    )
