@@ -7,6 +7,7 @@ holds no times, hosts or run ids.
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 import rfc8785
@@ -37,7 +38,12 @@ class Frozen(BaseModel):
     """Immutable, closed, strict, and serialised the same way everywhere."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        defer_build=True,  # a command pays for the models that it uses
     )
 
     def canonical(self) -> bytes:
@@ -119,6 +125,18 @@ class Artifact(Frozen):
     digest: Digest
     size_bytes: int = Field(ge=0)
     media_type: str = "application/octet-stream"
+
+
+def artifact(path: Path, media_type: str = "application/octet-stream") -> Artifact:
+    """The `Artifact` for a file that a stage has made in its workdir; reads it once."""
+    with path.open("rb") as file:
+        hexadecimal = hashlib.file_digest(file, "sha256").hexdigest()
+    return Artifact(
+        name=path.name,
+        digest=f"sha256:{hexadecimal}",
+        size_bytes=path.stat().st_size,
+        media_type=media_type,
+    )
 
 
 class Evidence(Frozen):

@@ -1,0 +1,165 @@
+"""What a plan reads: where it lies, and the digest of its content.
+
+A file's digest is the SHA-256 of its bytes. A folder's or a pattern's is the digest of the list of
+its files. Digests of local files are remembered by size, time and inode, so that an unchanged file
+is not read twice.
+"""
+
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from mlgate.errors import StageError
+from mlgate.evidence import canonical, digest_of
+from mlgate.stage import Input, Located
+from mlgate.store import write_atomic
+
+# A file that was written this recently may be written again within the clock's resolution.
+_RACY_NS: Final = 2_000_000_000
+
+
+def location(source: Input, folder: Path) -> str:
+    """An absolute path, pattern or URL. `folder` is the spec's."""
+    assert source.path is not None
+    return source.path if _is_url(source.path) else os.path.normpath(folder / source.path)
+
+
+def files(location: str) -> tuple[Path, ...]:
+    """The local files behind a location, sorted. Raises `StageError` where there are none."""
+    if glob.has_magic(location) and not Path(location).exists():
+        found = [Path(name) for name in glob.glob(location, recursive=True)]
+        found = [path for path in found if path.is_file()]
+        if not found:
+            raise StageError(f"no file matches {location}", hint="is the pattern right?")
+        return tuple(sorted(found))
+    path = Path(location)
+    if path.is_dir():
+        found = [f for f in path.rglob("*") if f.is_file() and not _hidden(f.relative_to(path))]
+        if not found:
+            raise StageError(f"the folder {location} holds no files")
+        return tuple(sorted(found))
+    if not path.exists():
+        raise StageError(f"{location} does not exist", hint="is the path relative to mlgate.yaml?")
+    return (path, *sorted(_external_data(path)))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _external_data(path: Path) -> Iterator[Path]:
+    """The weights that large ONNX models keep beside themselves, as exporters name them."""
+    if path.suffix == ".onnx":
+        for suffix in (".data", "_data"):
+            beside = path.with_name(path.name + suffix)
+            if beside.is_file():
+                yield beside
+
+
+class Digests:
+    """Digests of inputs, remembered in `memory` (a JSON file) between runs.
+
+    `now_ns` is the run's clock, in nanoseconds since the epoch.
+    """
+
+    def __init__(self, memory: Path, now_ns: int) -> None:
+        self._memory = memory
+        self._now_ns = now_ns
+        self._known: dict[str, list[int | str]] = _load(memory)
+        self._changed = False
+
+    def located(self, source: Input, folder: Path) -> Located:
+        """Where a source lies and its digest. Raises `StageError` when it cannot be read."""
+        if source.path is None:
+            return Located(location="", digest=None)
+        where = location(source, folder)
+        return Located(where, _of_url(where) if _is_url(where) else self._of_local(where))
+
+    def _of_local(self, where: str) -> str:
+        found = files(where)
+        if len(found) == 1 and found[0] == Path(where):
+            return self._of_file(found[0])
+        root = Path(where) if Path(where).is_dir() else Path(where).parent
+        rows = [[os.path.relpath(path, root), self._of_file(path)] for path in found]
+        return digest_of(canonical(rows))
+
+    def _of_file(self, path: Path) -> str:
+        try:
+            stat = path.stat()
+            mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+            known = self._known.get(str(path))
+            if known is not None and known[:3] == mark:
+                return str(known[3])
+            with path.open("rb") as file:
+                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        except OSError as error:
+            raise StageError(f"{path} cannot be read: {error.strerror}") from None
+        if self._now_ns - stat.st_mtime_ns > _RACY_NS:
+            self._known[str(path)] = [*mark, digest]
+            self._changed = True
+        return digest
+
+    def save(self) -> None:
+        """Remember what was read. A memory that cannot be written costs time, not truth."""
+        if self._changed:
+            write_atomic(self._memory, json.dumps(self._known, sort_keys=True).encode())
+
+
+def fingerprint(where: str) -> tuple[tuple[str, int, int], ...]:
+    """Sizes and times of the local files behind a location: did they change meanwhile?"""
+    if _is_url(where):
+        return ()
+    try:
+        return tuple(
+            (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files(where)
+        )
+    except (StageError, OSError):
+        return (("gone", 0, 0),)
+
+
+def _load(memory: Path) -> dict[str, list[int | str]]:
+    try:
+        known = json.loads(memory.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {k: v for k, v in known.items() if isinstance(v, list) and len(v) == 4}
+
+
+def _is_url(where: str) -> bool:
+    return "://" in where
+
+
+def _of_url(url: str) -> str | None:
+    """The store's own version of an object (an ETag, say); None where it has none."""
+    try:
+        import fsspec  # noqa: PLC0415  # only specs with URLs pay for it
+    except ImportError:
+        raise StageError("fsspec is not installed", hint="pip install 'mlgate[remote]'") from None
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        found = sorted(filesystem.glob(path) if glob.has_magic(path) else filesystem.find(path))
+        if not found:
+            raise StageError(f"nothing is at {without_secrets(url)}")
+        return digest_of(canonical([[name, filesystem.ukey(name)] for name in found]))
+    except StageError:
+        raise
+    except NotImplementedError:
+        return None
+    except Exception as error:  # noqa: BLE001  # every filesystem has errors of its own
+        raise StageError(
+            f"{without_secrets(url)} cannot be read: {type(error).__name__}",
+            hint="are its credentials in the environment, and its fsspec package installed?",
+        ) from None
+
+
+def without_secrets(url: str) -> str:
+    """A URL without the user, password and query that it may carry."""
+    scheme, _, rest = url.partition("://")
+    rest = rest.split("?", 1)[0]
+    return f"{scheme}://{rest.rsplit('@', 1)[-1]}"

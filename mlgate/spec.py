@@ -1,0 +1,496 @@
+"""`mlgate.yaml`, as written: text to a frozen `Spec`, with every problem and its position.
+
+The steps: read the file and what it `extends`, merge a profile in, fill `${params.x}` and
+`${env.X}`, validate the head and each stage's block by its stage's own model.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from mlgate import document
+from mlgate.errors import MlgateError, Position, Problem, UsageError
+from mlgate.evidence import Frozen, canonical, digest_of
+from mlgate.stage import Options
+from mlgate.stages import STAGES
+
+FILE: Final = "mlgate.yaml"
+STAGE_NAME: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
+
+Value = str | int | float | bool
+
+
+class Param(Frozen):
+    """A value that `--set NAME=VALUE` or `MLGATE_PARAM_NAME` may give."""
+
+    type: Literal["string", "integer", "number", "boolean"] = "string"
+    default: Value | None = Field(None, description="Without a default the value must be given.")
+    description: str = ""
+
+
+class Profile(Frozen):
+    """Changes that `--profile NAME` makes: maps merge, everything else is replaced."""
+
+    confidence: float | None = Field(None, gt=0, lt=1)
+    stages: dict[str, dict[str, Any]] = {}
+    description: str = ""
+
+
+class Head(Frozen):
+    """A whole mlgate.yaml; each stage's block is validated by its stage."""
+
+    version: Literal[1] = Field(description="Version of this format.")
+    name: str = Field(min_length=1, max_length=200, description="Name of the model.")
+    description: str = ""
+    extends: str | tuple[str, ...] = Field((), description="Local files that this one builds on.")
+    confidence: float = Field(
+        0.95, gt=0, lt=1, description="Confidence of every interval a gate looks at."
+    )
+    params: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Param] = {}
+    env: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = Field(
+        (), description="Environment variables that ${env.X} may read; never secrets."
+    )
+    stages: dict[Annotated[str, Field(pattern=STAGE_NAME)], dict[str, Any]] = Field(min_length=1)
+    profiles: dict[str, Profile] = {}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A spec that is understood: every block parsed, every value filled in.
+
+    `digest` is of the effective spec: after extends, profile and params. `root` is the document
+    it came from, for positions.
+    """
+
+    name: str
+    confidence: float
+    stages: Mapping[str, Options]
+    folder: Path
+    digest: str
+    root: document.Node
+    profile: str | None = None
+    params: Mapping[str, Value] = field(default_factory=dict)
+
+    def position(self, *path: str | int) -> Position:
+        """Where the value at `path` stands, e.g. `position("stages", "data", "gates", 0)`."""
+        return document.find(self.root, path).position
+
+    def key_position(self, *path: str | int) -> Position:
+        """Where the key at `path` stands."""
+        return document.key_position(self.root, path)
+
+
+def locate(spec: Path | None) -> Path:
+    """The spec's file: a file, or a folder that holds mlgate.yaml. Raises `UsageError`."""
+    path = Path() if spec is None else spec
+    file = path / FILE if path.is_dir() else path
+    if not file.exists():
+        where = "the current folder" if spec is None else str(spec)
+        missing = f"there is no {FILE} in {where}" if path.is_dir() else f"{file} does not exist"
+        raise UsageError(missing, hint="start with: mlgate init --template digits")
+    return file
+
+
+def stage_names(spec: Spec) -> tuple[str, ...]:
+    """Every stage that is written, those included whose block is wrong."""
+    stages = document.find(spec.root, ("stages",))
+    return tuple(stages.items) if isinstance(stages, document.Mapping) else ()
+
+
+def read(
+    file: Path,
+    *,
+    profile: str | None = None,
+    params: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> tuple[Spec | None, tuple[Problem, ...]]:
+    """Read a spec and every problem in it.
+
+    `params` come from the command line, as text; `env` is the environment. Stages whose block is
+    wrong are left out of the Spec; it is None when not even the head could be read. Raises
+    `UsageError` for a profile or parameter that the spec does not have.
+    """
+    return _Reader(file, env or {}).read(profile, params or {})
+
+
+class _Reader:
+    def __init__(self, file: Path, env: Mapping[str, str]) -> None:
+        self.file = file
+        self.env = env
+        self.problems: list[Problem] = []
+
+    def read(
+        self, profile: str | None, given: Mapping[str, str]
+    ) -> tuple[Spec | None, tuple[Problem, ...]]:
+        root = self._load(self.file, self.file.name, ())
+        if root is None:
+            return None, self._sorted()
+        head = self._head(root)
+        if head is None:
+            return None, self._sorted()
+        root = self._with_profile(root, head, profile)
+        params = self._params(head, given)
+        names = {f"params.{k}": v for k, v in params.items() if v is not None}
+        names |= {f"env.{k}": self.env[k] for k in head.env if k in self.env}
+        root = self._filled(root, names, head)
+        confidence = document.plain(document.find(root, ("confidence",)))
+        spec = Spec(
+            name=head.name,
+            confidence=confidence if isinstance(confidence, float) else head.confidence,
+            stages=dict(self._stages(root)),
+            folder=self.file.resolve().parent,
+            digest=self._digest(root),
+            root=root,
+            profile=profile,
+            params={k: v for k, v in params.items() if v is not None},
+        )
+        return spec, self._sorted()
+
+    def _sorted(self) -> tuple[Problem, ...]:
+        unique = dict.fromkeys(self.problems)
+        order = sorted(unique, key=lambda p: (p.position.file != self.file.name, p.position.file))
+        return tuple(sorted(order, key=lambda p: (p.position.line, p.position.column)))
+
+    def _load(self, file: Path, name: str, parents: tuple[Path, ...]) -> document.Mapping | None:
+        node, problems = document.parse(document.read(file, name), name)
+        self.problems += problems
+        if node is None and not problems:
+            top = Position(name, 1, 1)
+            self.problems.append(Problem("MG105", "the file is empty", top, "see mlgate init"))
+        if node is None:
+            return None
+        if not isinstance(node, document.Mapping):
+            message = "the file must be a map with version, name and stages"
+            self.problems.append(Problem("MG106", message, node.position))
+            return None
+        extended = node.items.get("extends")
+        bases = document.plain(extended) if extended else []
+        for base in [bases] if isinstance(bases, str) else bases or []:
+            node = self._extended(node, base, file, (*parents, file.resolve()))
+        return node
+
+    def _extended(
+        self, node: document.Mapping, base: document.Plain, file: Path, parents: tuple[Path, ...]
+    ) -> document.Mapping:
+        at = document.find(node, ("extends",)).position
+        if not isinstance(base, str) or "://" in base:
+            self.problems.append(Problem("MG106", "extends names local files", at))
+            return node
+        path = file.parent / base
+        if path.resolve() in parents:
+            self.problems.append(Problem("MG108", f"{base} extends itself in a circle", at))
+            return node
+        try:
+            under = self._load(path, base, parents)
+        except MlgateError as error:
+            self.problems.append(Problem("MG108", error.message, at, error.hint))
+            return node
+        return node if under is None else _merged(under, node)
+
+    def _head(self, root: document.Mapping) -> Head | None:
+        model = document.plain(root)
+        errors = _errors(Head, model)
+        if isinstance(errors, Head):
+            return errors
+        self._report(errors, Head, root, ())
+        return None
+
+    def _stages(self, root: document.Mapping) -> Iterator[tuple[str, Options]]:
+        stages = root.items["stages"]
+        assert isinstance(stages, document.Mapping)
+        for name, block in stages.items.items():
+            uses = document.plain(document.find(block, ("uses",)))
+            if not isinstance(block, document.Mapping) or "uses" not in block.items:
+                at = document.key_position(root, ("stages", name))
+                hint = f"uses is one of: {', '.join(STAGES)}"
+                self.problems.append(Problem("MG105", f"{name} has no uses", at, hint))
+                continue
+            if not isinstance(uses, str) or uses not in STAGES:
+                at = document.find(block, ("uses",)).position
+                message = f"there is no stage {uses!r}"
+                self.problems.append(Problem("MG107", message, at, near(str(uses), STAGES)))
+                continue
+            options = _errors(STAGES[uses].options, document.plain(block))
+            if isinstance(options, Options):
+                yield name, options
+            else:
+                self._report(options, STAGES[uses].options, root, ("stages", name))
+
+    def _report(
+        self,
+        errors: list[ErrorDetails],
+        model: type[BaseModel],
+        root: document.Mapping,
+        prefix: tuple[str | int, ...],
+    ) -> None:
+        found: dict[Position, Problem] = {}
+        unfilled = {p.position for p in self.problems if p.code == "MG109"}
+        node = document.find(root, prefix)
+        # A union reports every member's complaint: the deepest one meant what was written.
+        for error in sorted(errors, key=lambda e: -_depth(node, e["loc"])):
+            problem = _problem(error, model, node, root, prefix)
+            deeper = any(_within(other, problem.position, root) for other in found)
+            if problem.position not in found and problem.position not in unfilled and not deeper:
+                found[problem.position] = problem
+        self.problems += found.values()
+
+    def _with_profile(
+        self, root: document.Mapping, head: Head, profile: str | None
+    ) -> document.Mapping:
+        if profile is None:
+            return root
+        if profile not in head.profiles:
+            have = ", ".join(head.profiles) or "none"
+            raise UsageError(f"there is no profile {profile!r}", hint=f"the spec has: {have}")
+        change = document.find(root, ("profiles", profile))
+        assert isinstance(change, document.Mapping)
+        for name in head.profiles[profile].stages:
+            if name not in head.stages:
+                at = document.key_position(root, ("profiles", profile, "stages", name))
+                message = f"there is no stage {name!r} to change"
+                self.problems.append(Problem("MG201", message, at, near(name, head.stages)))
+        kept = {k: v for k, v in change.items.items() if k in ("confidence", "stages")}
+        return _merged(root, document.Mapping(kept, change.keys, change.position))
+
+    def _params(self, head: Head, given: Mapping[str, str]) -> dict[str, Value | None]:
+        for name in given:
+            if name not in head.params:
+                hint = near(name, head.params) or "the spec declares no params"
+                raise UsageError(f"there is no parameter {name!r}", hint=hint)
+        values: dict[str, Value | None] = {}
+        for name, param in head.params.items():
+            text = given.get(name, self.env.get(f"MLGATE_PARAM_{name.upper()}"))
+            values[name] = param.default if text is None else _typed(name, text, param)
+        return values
+
+    def _filled(
+        self, root: document.Mapping, names: Mapping[str, Value], head: Head
+    ) -> document.Mapping:
+        stages = root.items["stages"]
+        filled = self._fill(stages, names, head)
+        return document.Mapping({**root.items, "stages": filled}, root.keys, root.position)
+
+    def _fill(
+        self, node: document.Node, names: Mapping[str, Value], head: Head
+    ) -> document.Node:
+        match node:
+            case document.Mapping():
+                items = {k: self._fill(v, names, head) for k, v in node.items.items()}
+                return document.Mapping(items, node.keys, node.position)
+            case document.Sequence():
+                return document.Sequence(
+                    tuple(self._fill(item, names, head) for item in node.items), node.position
+                )
+            case document.Scalar(value=str() as text) if "${" in text:
+                return document.Scalar(self._expand(text, node.position, names, head), node.position)
+            case _:
+                return node
+
+    def _expand(
+        self, text: str, at: Position, names: Mapping[str, Value], head: Head
+    ) -> Value | None:
+        whole = _EXPRESSION.fullmatch(text)
+        if whole and whole[1] in names:
+            return names[whole[1]]
+
+        def value(match: re.Match[str]) -> str:
+            if match[0] == "$${":
+                return "${"
+            name = (match[1] or "").strip()
+            if name in names:
+                known = names[name]
+                return str(known).lower() if isinstance(known, bool) else str(known)
+            self.problems.append(self._unknown(name, at, head))
+            return match[0]
+
+        return re.sub(r"\$\$\{|" + _EXPRESSION.pattern, value, text)
+
+    def _unknown(self, name: str, at: Position, head: Head) -> Problem:
+        kind, _, key = name.partition(".")
+        if kind == "params" and key in head.params:
+            hint = f"give it: --set {key}=… or MLGATE_PARAM_{key.upper()}=…"
+            return Problem("MG109", f"parameter {key!r} has no default and was not given", at, hint)
+        if kind == "params":
+            message = f"there is no parameter {key!r}"
+            hint = near(key, head.params) or "declare it under params:"
+            return Problem("MG109", message, at, hint)
+        if kind == "env" and key in head.env:
+            return Problem("MG109", f"the environment has no {key}", at, f"export {key}=…")
+        if kind == "env":
+            return Problem("MG109", f"{key} is not listed under env:", at, f"add env: [{key}]")
+        hint = "write ${params.NAME} or ${env.NAME}; $${ is a plain ${"
+        return Problem("MG109", f"${{{name}}} means nothing here", at, hint)
+
+    def _digest(self, root: document.Mapping) -> str:
+        effective = document.plain(root)
+        assert isinstance(effective, dict)
+        dropped = ("profiles", "extends", "params", "env", "description")
+        return digest_of(canonical({k: v for k, v in effective.items() if k not in dropped}))
+
+
+_EXPRESSION: Final = re.compile(r"\$\{([^}]*)\}")
+
+
+def _merged(under: document.Mapping, over: document.Mapping) -> document.Mapping:
+    """`over` on top of `under`: maps merge, everything else is replaced."""
+    items, keys = dict(under.items), dict(under.keys)
+    for key, value in over.items.items():
+        below = items.get(key)
+        if isinstance(below, document.Mapping) and isinstance(value, document.Mapping):
+            value = _merged(below, value)
+        items[key], keys[key] = value, over.keys[key]
+    return document.Mapping(items, keys, over.position)
+
+
+def _typed(name: str, text: str, param: Param) -> Value:
+    try:
+        match param.type:
+            case "string":
+                return text
+            case "integer":
+                return int(text)
+            case "number":
+                return float(text)
+            case "boolean":
+                return {"true": True, "false": False}[text.lower()]
+    except (ValueError, KeyError):
+        raise UsageError(
+            f"parameter {name!r} must be {_TYPES[param.type]}, not {text!r}"
+        ) from None
+
+
+_TYPES: Final = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
+
+
+def _errors(model: type[BaseModel], value: document.Plain) -> Any:
+    """The validated model, or pydantic's list of errors.
+
+    Validation is of JSON, in strict mode: what the JSON Schema accepts is what this accepts.
+    """
+    try:
+        return model.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        return error.errors(include_url=False)
+
+
+def _depth(node: document.Node, loc: tuple[str | int, ...]) -> int:
+    """How many parts of `loc` are in the document."""
+    depth = 0
+    for part in loc:
+        inner = document.find(node, (part,))
+        if inner is not node:
+            node, depth = inner, depth + 1
+    return depth
+
+
+def _within(inner: Position, outer: Position, root: document.Node) -> bool:
+    """Whether a problem at `inner` already tells of the value that starts at `outer`."""
+    return (inner.file, inner.line) == (outer.file, outer.line) and inner.column > outer.column
+
+
+def _problem(
+    error: ErrorDetails,
+    model: type[BaseModel],
+    node: document.Node,
+    root: document.Node,
+    prefix: tuple[str | int, ...],
+) -> Problem:
+    loc = error["loc"]
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    key = str(loc[-1]) if loc else ""
+    at = document.find(node, loc).position
+    match error["type"]:
+        case "extra_forbidden":
+            at = document.key_position(root, (*prefix, *loc))
+            known = _fields_at(model, loc[:-1])
+            hint = near(key, known) or f"known keys: {', '.join(sorted(known))}"
+            return Problem("MG104", f"unknown key {key!r}", at, hint)
+        case "missing":
+            parent = loc[:-1]
+            at = document.key_position(root, (*prefix, *parent)) if prefix or parent else at
+            return Problem("MG105", f"{key} is missing", at)
+        case "literal_error" | "enum":
+            expected = error.get("ctx", {}).get("expected", "")
+            choices = re.findall(r"'([^']*)'", str(expected)) or [str(expected)]
+            given = document.plain(document.find(node, loc))
+            hint = near(str(given), choices) or f"one of: {', '.join(choices)}"
+            return Problem("MG107", f"{key}: {given!r} is not known", at, hint)
+        case "string_pattern_mismatch" if loc and loc[-1] == "[key]":
+            at = document.key_position(root, (*prefix, *loc[:-1]))
+            hint = "letters, digits, - and _, beginning with a letter"
+            return Problem("MG107", f"{loc[-2]!r} cannot be a name here", at, hint)
+        case "value_error" | "assertion_error":
+            return Problem("MG107", message, at)
+        case kind if kind.endswith("_type") or kind in ("is_instance_of", "int_from_float"):
+            value = document.plain(document.find(node, loc))
+            given = "nothing" if value is None else f"{_short(value)}"
+            return Problem("MG106", f"{_field(loc)}{_lower(message)}, not {given}", at)
+        case _:
+            return Problem("MG107", f"{_field(loc)}{_lower(message)}", at)
+
+
+def _field(loc: tuple[str | int, ...]) -> str:
+    names = [part for part in loc if isinstance(part, str) and re.fullmatch(r"[a-z_]+", part)]
+    return f"{names[-1]}: " if names and names[-1] not in ("str", "int", "float", "bool") else ""
+
+
+def _lower(message: str) -> str:
+    return re.sub(r"^Input should", "should", message)
+
+
+def _short(value: document.Plain) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """A hint that names the closest known word, if one is close."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {match[0]!r}?" if match else None
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> set[str]:
+    """The keys that may stand at `loc` within a model's document."""
+    here: set[Any] = {model}
+    for part in loc:
+        inner: set[Any] = set()
+        for annotation in here:
+            inner |= _inner(annotation, part)
+        here = inner or here
+    return {
+        info.alias or name
+        for annotation in here
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        for name, info in annotation.model_fields.items()
+    } - {"path"}
+
+
+def _inner(annotation: Any, part: str | int) -> set[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, info in annotation.model_fields.items():
+            if part == (info.alias or name):
+                return _members(info.annotation)
+        return set()
+    if get_origin(annotation) in (tuple, list, dict) and not (
+        get_origin(annotation) is not dict and isinstance(part, str)
+    ):
+        return _members(get_args(annotation)[1 if get_origin(annotation) is dict else 0])
+    return set()
+
+
+def _members(annotation: Any) -> set[Any]:
+    if get_origin(annotation) in (Union, UnionType):
+        return {m for arg in get_args(annotation) for m in _members(arg)}
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    return {annotation}
+
+
