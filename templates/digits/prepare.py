@@ -66,7 +66,9 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for name, table in split(options.seed).items():
-        pq.write_table(table, options.out / f"{name}.parquet", compression="zstd", store_schema=False)
+        pq.write_table(
+            table, options.out / f"{name}.parquet", compression="zstd", store_schema=False
+        )
         print(f"{name}.parquet: {table.num_rows} rows")
 
 
