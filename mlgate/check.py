@@ -1,0 +1,260 @@
+"""The main job: plan, execute, judge, report, and leave a record that can be judged again.
+
+    .mlgate/runs/<run>/verdict.json   canonical: the same bytes for the same evidence
+    .mlgate/runs/<run>/run.json       what verdict.json leaves out: times, host, versions
+    .mlgate/runs/<run>/report.html    for people; and outputs/<stage>/<file>, logs/<stage>
+    .mlgate/latest                    the last run
+"""
+
+import contextlib
+import json
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from mlgate import __version__
+from mlgate.errors import StoreError, UsageError
+from mlgate.evidence import canonical
+from mlgate.execute import Execution, News, workplace
+from mlgate.gate import Gate, Outcome, judge_all
+from mlgate.inputs import Digests
+from mlgate.machine import cores, hardware
+from mlgate.plan import Key, Plan, keys, resolve
+from mlgate.render import html
+from mlgate.report import Broke, NotRun, Ran, Report, Result
+from mlgate.spec import Spec
+from mlgate.store import FOLDER, Store, write_atomic
+
+RUN_SCHEMA: Final = "mlgate/run/v1"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A finished run: its report, and the folder that holds its record."""
+
+    report: Report
+    folder: Path
+
+
+def prepare(
+    spec: Spec, *, only: Iterable[str] = (), now: datetime, everything: bool = False
+) -> tuple[Plan, dict[str, Key]]:
+    """The plan and every node's key; reads every input's digest."""
+    plan = resolve(spec, only=only, everything=everything)
+    memory = spec.folder / FOLDER / "cache" / "digests.json"
+    digests = Digests(memory, int(now.timestamp() * 1e9))
+    found = keys(plan, lambda source: digests.located(source, spec.folder))
+    with contextlib.suppress(StoreError):
+        digests.save()
+    return plan, found
+
+
+def check(
+    spec: Spec,
+    *,
+    only: Iterable[str] = (),
+    use_cache: bool = True,
+    now: Callable[[], datetime],
+    tell: Callable[[News], None] = lambda _: None,
+) -> Checked:
+    """Run every stage, judge it, and keep the record. `now` is the clock, aware."""
+    started = now()
+    plan, found = prepare(spec, only=only, now=started)
+    root = spec.folder / FOLDER
+    run = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    folder = root / "runs" / run
+    store = Store(root)
+    with workplace(root, run) as work, _journal(folder, now) as note:
+
+        def heard(news: News) -> None:
+            note(news)
+            tell(news)
+
+        execution = Execution(
+            plan, found, store, work, started, cores(), heard, use_cache=use_cache
+        )
+        try:
+            results = execution.run()
+        finally:
+            _keep_logs(work, folder)
+    report = Report(
+        name=spec.name,
+        spec_digest=spec.digest,
+        profile=spec.profile,
+        confidence=spec.confidence,
+        uses={node.id: node.options.uses for node in plan.nodes},
+        results=results,
+    )
+    _link_outputs(store, folder, results)
+    write_atomic(folder / "run.json", _record(plan, report, run, started, now()))
+    write_atomic(folder / "verdict.json", report.verdict())
+    for name, text in rendered(report).items():
+        write_atomic(folder / name, text.encode())
+    _point_latest(root, run)
+    return Checked(report, folder)
+
+
+def rendered(report: Report) -> dict[str, str]:
+    """Every file that a run's record has for people and other tools."""
+    return {"report.html": html.render(report)}
+
+
+def judge(root: Path, run: str | None) -> Checked:
+    """The report of a stored run, judged again from its evidence alone.
+
+    `root` is the spec's `.mlgate` folder; `run` is a run's name, the last one if None. Raises
+    `UsageError` for a run that is not there, `StoreError` for evidence that is not whole.
+    """
+    folder = _run_folder(root, run)
+    try:
+        record = json.loads((folder / "run.json").read_bytes())
+        if record["schema"] != RUN_SCHEMA:
+            raise StoreError(f"{folder / 'run.json'} is of another version: {record['schema']}")
+        results = {row["id"]: _result(row, record, Store(root)) for row in record["stages"]}
+        report = Report(
+            name=record["name"],
+            spec_digest=record["spec_digest"],
+            profile=record.get("profile"),
+            confidence=record["confidence"],
+            uses={row["id"]: row["uses"] for row in record["stages"]},
+            results=results,
+        )
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise StoreError(
+            f"the record of {folder.name} cannot be read: {type(error).__name__}",
+            hint="it was altered, or the run was stopped before it was judged",
+        ) from None
+    return Checked(report, folder)
+
+
+def compare_with_stored(checked: Checked) -> None:
+    """Raise `StoreError` when the stored verdict is not what the evidence says."""
+    try:
+        stored = (checked.folder / "verdict.json").read_bytes()
+    except OSError:
+        raise StoreError(f"{checked.folder.name} has no verdict.json") from None
+    if stored != checked.report.verdict():
+        raise StoreError(
+            "the stored verdict.json is not what the evidence says",
+            hint="it was altered, or was judged by another version of mlgate",
+        )
+
+
+def _result(row: Mapping[str, Any], record: Mapping[str, Any], store: Store) -> Result:
+    if "broke" in row:
+        return Broke(row["broke"], row.get("hint"))
+    if "not_run" in row:
+        return NotRun(row["not_run"], Outcome[row["outcome"].upper()])
+    evidence = store.evidence(row["evidence"])
+    gates = [Gate.model_validate_json(json.dumps(gate)) for gate in row["gates"]]
+    judged = judge_all(gates, evidence, confidence=record["confidence"])
+    return Ran(evidence, row["evidence"], judged, tuple(row["lines"]), row["cached"])
+
+
+def _record(plan: Plan, report: Report, run: str, started: datetime, ended: datetime) -> bytes:
+    rows = []
+    for node in plan.nodes:
+        row: dict[str, Any] = {"id": node.id, "uses": node.options.uses}
+        match report.results[node.id]:
+            case Ran() as ran:
+                gates = [g.model_dump(mode="json", exclude_none=True) for g in node.options.gates]
+                row |= {"evidence": ran.digest, "gates": gates, "lines": list(ran.lines)}
+                row["cached"] = ran.cached
+            case Broke() as broke:
+                row |= {"broke": broke.message, "hint": broke.hint}
+            case NotRun() as missed:
+                row |= {"not_run": missed.because, "outcome": str(missed.outcome)}
+        rows.append(row)
+    return canonical(
+        {
+            "schema": RUN_SCHEMA,
+            "run": run,
+            "name": report.name,
+            "spec_digest": report.spec_digest,
+            "profile": report.profile,
+            "confidence": report.confidence,
+            "started": started.isoformat(),
+            "ended": ended.isoformat(),
+            "host": platform.node(),
+            "hardware": hardware(),
+            "mlgate": __version__,
+            "python": platform.python_version(),
+            "stages": rows,
+        }
+    )
+
+
+@contextlib.contextmanager
+def _journal(folder: Path, now: Callable[[], datetime]) -> Any:
+    """Appends every event to the run's journal as it happens."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = (folder / "journal.jsonl").open("ab", buffering=0)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
+
+    def note(news: News) -> None:
+        if news.what != "progress":
+            row = {"at": now().isoformat(), "stage": news.stage, "what": news.what}
+            if news.detail:
+                row["detail"] = news.detail
+            if news.result is not None:
+                row["outcome"] = str(news.result.outcome)
+            journal.write(json.dumps(row).encode() + b"\n")
+
+    with journal:
+        yield note
+
+
+def _keep_logs(work: Path, folder: Path) -> None:
+    """What stages printed, kept where it is not empty: for whoever asks why one broke."""
+    with contextlib.suppress(OSError):
+        for log in sorted(work.glob("*/log")):
+            if log.stat().st_size:
+                (folder / "logs").mkdir(exist_ok=True)
+                shutil.copyfile(log, folder / "logs" / f"{log.parent.name}.log")
+
+
+def _link_outputs(store: Store, folder: Path, results: Mapping[str, Result]) -> None:
+    """The files that stages made, under names that people know."""
+    for stage, result in results.items():
+        if not isinstance(result, Ran):
+            continue
+        for made in result.evidence.outputs.values():
+            link = folder / "outputs" / stage / made.name
+            with contextlib.suppress(OSError):
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.hardlink_to(store.path(made.digest))
+
+
+def _point_latest(root: Path, run: str) -> None:
+    temporary = root / f".latest.{secrets.token_hex(4)}"
+    with contextlib.suppress(OSError):
+        temporary.symlink_to(Path("runs") / run)
+        os.replace(temporary, root / "latest")
+
+
+def _run_folder(root: Path, run: str | None) -> Path:
+    if run is None:
+        folder = root / "latest"
+        if not folder.exists():
+            raise UsageError("nothing has been checked here yet", hint="run mlgate check")
+        return folder.resolve()
+    if Path(run).name != run or run in ("", ".", ".."):
+        raise UsageError(f"{run!r} is not a run's name", hint="see the folders in .mlgate/runs")
+    folder = root / "runs" / run
+    if not folder.exists():
+        known = sorted(p.name for p in (root / "runs").glob("*"))[-3:]
+        hint = f"the last ones: {', '.join(known)}" if known else "run mlgate check first"
+        raise UsageError(f"there is no run {run!r}", hint=hint)
+    return folder
+
+

@@ -1,0 +1,88 @@
+"""The report for a terminal: a line per gate, the worst thing said last."""
+
+from collections.abc import Callable, Iterator
+
+from mlgate.gate import GateResult, Outcome
+from mlgate.report import Broke, NotRun, Ran, Report, Result
+
+MARKS = {
+    Outcome.PASS: "✓",
+    Outcome.WARN: "!",
+    Outcome.INCONCLUSIVE: "?",
+    Outcome.ERROR: "✗",
+    Outcome.FAIL: "✗",
+}
+WORDS = {
+    Outcome.PASS: "may ship",
+    Outcome.WARN: "may ship, with warnings",
+    Outcome.INCONCLUSIVE: "undecided: there is not enough evidence",
+    Outcome.ERROR: "may not ship: something could not be measured",
+    Outcome.FAIL: "may not ship",
+}
+
+Paint = Callable[[str, Outcome], str]
+
+
+def plain(text: str, _: Outcome) -> str:
+    """No colours: for what is not a terminal."""
+    return text
+
+
+def render(report: Report, *, paint: Paint = plain, file: str = "mlgate.yaml") -> str:
+    """The report as text. `paint` colours by outcome; `file` is how the spec is called."""
+    lines: list[str] = []
+    width = max((len(g.metric) for g in _gates(report)), default=0)
+    for stage, result in report.results.items():
+        lines.append(_heading(stage, report.uses[stage], result, paint))
+        lines += _body(result, width, paint)
+        lines.append("")
+    lines += _last(report, paint, file)
+    return "\n".join(lines) + "\n"
+
+
+def _gates(report: Report) -> Iterator[GateResult]:
+    for result in report.results.values():
+        if isinstance(result, Ran):
+            yield from result.gates
+
+
+def _heading(stage: str, uses: str, result: Result, paint: Paint) -> str:
+    mark = paint(f"{MARKS[result.outcome]} {stage}", result.outcome)
+    cached = " · cached" if isinstance(result, Ran) and result.cached else ""
+    kind = "" if uses == stage else f" · {uses}"
+    return f"{mark}{kind}{cached}"
+
+
+def _body(result: Result, width: int, paint: Paint) -> Iterator[str]:
+    match result:
+        case Ran():
+            for gate in result.gates:
+                mark = paint(f"{MARKS[gate.rank]} {gate.outcome}", gate.rank)
+                pad = " " * (12 - len(gate.outcome))
+                message = gate.message.removeprefix(f"{gate.metric} ")
+                if gate.message.startswith(gate.metric + "{"):
+                    message = gate.message.removeprefix(gate.metric)
+                yield f"    {mark}{pad} {gate.metric:<{width}}  {message}"
+        case Broke():
+            yield f"    {paint('✗ error', Outcome.ERROR)}        {result.message}"
+            if result.hint:
+                yield f"                   hint: {result.hint}"
+        case NotRun():
+            yield f"      not run: {result.because}"
+
+
+def _last(report: Report, paint: Paint, file: str) -> Iterator[str]:
+    """What failed, as `file:line: …`, and then the verdict."""
+    for stage, result in report.results.items():
+        if isinstance(result, Ran):
+            for gate, line in zip(result.gates, result.lines, strict=True):
+                if gate.rank > Outcome.WARN:
+                    word = "error" if gate.rank is not Outcome.INCONCLUSIVE else "warning"
+                    yield f"{file}:{line}: {word}[{stage}/{gate.metric}]: {gate.message}"
+    counts = [gate.rank for gate in _gates(report)]
+    parts = [
+        f"{counts.count(rank)} {rank}" for rank in reversed(Outcome) if counts.count(rank)
+    ]
+    tally = f" ({', '.join(parts)})" if parts else ""
+    verdict = paint(f"{str(report.outcome).upper()}", report.outcome)
+    yield f"{verdict}  {report.name} {WORDS[report.outcome]}{tally}"

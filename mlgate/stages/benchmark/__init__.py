@@ -1,0 +1,110 @@
+"""Benchmark a model: latency, throughput, capacity, cost, alone or against a baseline."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from mlgate.evidence import Evidence
+from mlgate.stage import Job, Metric, Stage, seconds
+from mlgate.stages.benchmark.figures import figures
+from mlgate.stages.benchmark.spec import Benchmark, shortest
+
+
+def _measure(job: Job[Benchmark]) -> Evidence:
+    from mlgate.stages.benchmark.run import measure
+
+    return measure(job)
+
+
+_LOAD: Final = ("scenario", "batch")
+_VS: Final = ("baseline",)
+
+METRICS: Final = (
+    Metric("latency_ms.p50", "Median latency of a query.", "ms", _LOAD, _VS),
+    Metric("latency_ms.p90", "90th percentile of the latency.", "ms", _LOAD, _VS),
+    Metric("latency_ms.p95", "95th percentile of the latency.", "ms", _LOAD, _VS),
+    Metric("latency_ms.p99", "99th percentile of the latency.", "ms", _LOAD, _VS),
+    Metric("latency_ms.p999", "99.9th percentile of the latency.", "ms", _LOAD, _VS),
+    Metric(
+        "latency_ms.p99_unpreempted",
+        "99th percentile over queries that the scheduler did not interrupt (CPU, one thread).",
+        "ms",
+        _LOAD,
+        _VS,
+    ),
+    Metric("throughput_qps", "Rows answered per second.", "qps", _LOAD),
+    Metric("cold_start_ms", "From starting a process to its first answer.", "ms", ("phase",)),
+    Metric("capacity.knee_qps", "Highest rate that keeps the promise.", "qps"),
+    Metric("capacity.max_inflight", "Requests to admit at once (Little's law).", "count"),
+    Metric("capacity.overload_goodput", "Goodput at twice the knee, as a share of the knee."),
+    Metric("cost_usd_per_million", "Price of a million answers at the used rate.", "USD"),
+    Metric("gpu.utilization", "Share of the time that the GPU computed."),
+    Metric("gpu.memory_bytes", "GPU memory that the model took at most.", "B"),
+    Metric("energy_j_per_inference", "Energy of one answer above idle.", "J"),
+    Metric("rss_bytes", "Peak resident memory of a process that serves the model.", "B"),
+    Metric("preempted", "Share of the comparison's queries that were interrupted."),
+)
+_NEEDS: Final = {"cold_start_ms": "cold_start", "rss_bytes": "cold_start", "capacity": "ramp"}
+
+
+def _flaws(options: Benchmark) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
+    kinds = {scenario.kind for scenario in options.scenarios}
+    ids = {scenario.id: scenario.kind for scenario in options.scenarios}
+    needed = shortest(options)
+    if seconds(options.time_limit) < needed:
+        hint = f"at least {needed:g}s, or fewer epochs, shorter scenarios"
+        yield ("time_limit",), f"the shortest run takes {needed:g}s, and the limit is less", hint
+    if seconds(options.timeout) < seconds(options.time_limit):
+        yield ("timeout",), "the stage is stopped before its time_limit", "lower time_limit"
+    yield from _provider_flaws(options)
+    for index, gate in enumerate(options.gates):
+        at = ("gates", index, "metric")
+        if gate.compared_to == "baseline" and options.baseline is None:
+            yield at, "there is no baseline to compare with", "add baseline: a model"
+        need = _NEEDS.get(gate.metric) or _NEEDS.get(gate.metric.split(".")[0])
+        if need is not None and need not in kinds:
+            yield at, f"{gate.metric} needs a {need} scenario", f"add {{kind: {need}}}"
+        if gate.metric == "cost_usd_per_million" and options.price_usd_per_hour is None:
+            yield at, "the price is not known", "add price_usd_per_hour:"
+        if gate.metric.startswith(("gpu.", "energy")) and options.provider == "cpu":
+            yield at, f"{gate.metric} is not measured on the CPU", "use provider: cuda"
+        scenario = gate.where.get("scenario")
+        if scenario is not None and str(scenario) not in ids:
+            known = ", ".join(sorted(ids))
+            yield ("gates", index, "where"), f"there is no scenario {scenario}", f"there is: {known}"
+        elif gate.compared_to and scenario is not None and ids[str(scenario)] != "single":
+            hint = "compare in a single scenario"
+            yield ("gates", index, "where"), "only single scenarios are compared", hint
+    if options.baseline is not None and "single" not in kinds:
+        yield ("baseline",), "the comparison needs a single scenario", "add {kind: single}"
+
+
+def _provider_flaws(
+    options: Benchmark,
+) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
+    if options.cuda_graph and options.provider == "cpu":
+        yield ("cuda_graph",), "the CPU has no CUDA graphs", "use provider: cuda"
+    if options.max_cpu_nodes and options.provider == "cpu":
+        yield ("max_cpu_nodes",), "under provider: cpu every node is on the CPU", "leave it out"
+    if options.cuda_graph and any(s.kind == "long_tail" for s in options.scenarios):
+        yield ("cuda_graph",), "a CUDA graph has one shape, long_tail has several", None
+    if options.dataset is not None and options.dataset.filter is not None:
+        yield ("dataset", "filter"), "the benchmark does not filter rows", "filter in the data"
+    if options.dataset is not None and options.dataset.dataset.sql is not None:
+        yield ("dataset", "dataset"), "the benchmark reads files, not databases", None
+
+
+STAGE: Final = Stage(
+    uses="benchmark",
+    summary="Latency, throughput, capacity and cost, alone or against a baseline",
+    options=Benchmark,
+    measure=_measure,
+    metrics=METRICS,
+    outputs={"latencies": "file"},
+    packages=("onnxruntime", "onnxruntime-gpu", "numpy"),
+    exclusive=True,
+    hardware=True,
+    adaptive=True,
+    gpu=lambda options: options.provider != "cpu",
+    flaws=_flaws,
+    figures=figures,
+)

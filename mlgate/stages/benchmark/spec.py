@@ -1,0 +1,204 @@
+"""Options of the benchmark stage: which model, which load, on what, for how long."""
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlgate.evidence import Frozen
+from mlgate.stage import (
+    Columns,
+    Dataset,
+    Duration,
+    ModelInput,
+    Npz,
+    Options,
+    Synthetic,
+    seconds,
+)
+
+InputSource = Columns | Npz | Synthetic
+ScenarioId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
+
+
+class Slo(Frozen):
+    """The promise to callers: this share of requests is answered within this time."""
+
+    latency: Duration = Field(description="Longest response time that keeps the promise.")
+    percentile: float = Field(0.99, gt=0, lt=1, description="Share of requests it holds for.")
+
+
+class Single(Frozen):
+    """One query after another (closed loop), as MLPerf SingleStream."""
+
+    kind: Literal["single"]
+    id: ScenarioId = "single"
+    duration: Duration = Field("3s", description="Time of the first look; extended if needed.")
+    batch: int = Field(1, ge=1, description="Rows in one query.")
+
+
+class Server(Frozen):
+    """Queries arrive by themselves (open loop, Poisson), as MLPerf Server."""
+
+    kind: Literal["server"]
+    id: ScenarioId = "server"
+    duration: Duration = Field("3s", description="Time of the first look; extended if needed.")
+    qps: float | None = Field(None, gt=0, description="Arrivals per second; default: a share.")
+    share: float = Field(
+        0.6, gt=0, le=2, description="Arrivals as a share of the knee, or of the closed-loop rate."
+    )
+    seed: int = Field(42, ge=0, description="Seed of the arrivals (LoadGen's schedule).")
+
+
+class Burst(Frozen):
+    """Open loop whose rate jumps between calm and busy (Markov-modulated Poisson)."""
+
+    kind: Literal["burst"]
+    id: ScenarioId = "burst"
+    duration: Duration = Field("5s", description="Time of the first look; extended if needed.")
+    qps: float | None = Field(None, gt=0, description="Mean arrivals per second.")
+    share: float = Field(0.4, gt=0, le=2, description="Mean arrivals as a share of the knee.")
+    peak: float = Field(5.0, ge=1, description="Busy rate as a multiple of the calm one.")
+    duty: float = Field(0.1, gt=0, lt=1, description="Share of the time that is busy.")
+    period: Duration = Field("2s", description="Mean length of one calm and one busy time.")
+    seed: int = Field(42, ge=0, description="Seed of the arrivals.")
+
+
+class ShapeShare(Frozen):
+    """Sizes of the model's symbolic dimensions, and how often they come."""
+
+    dims: dict[str, int] = Field(min_length=1, description="Size of each symbolic dimension.")
+    share: float = Field(gt=0, description="Relative frequency.")
+
+
+class LongTail(Frozen):
+    """Closed loop over a mix of input shapes: most small, some large."""
+
+    kind: Literal["long_tail"]
+    id: ScenarioId = "long_tail"
+    duration: Duration = Field("3s", description="Time of the first look; extended if needed.")
+    shapes: tuple[ShapeShare, ...] = Field(min_length=2, description="The shapes that come.")
+    seed: int = Field(42, ge=0, description="Seed of the mix.")
+
+
+class Batch(Frozen):
+    """Offline throughput: a sweep over batch sizes."""
+
+    kind: Literal["batch"]
+    id: ScenarioId = "batch"
+    duration: Duration = Field("1s", description="Time for each size.")
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 8, 32), min_length=1, description="Rows in one query."
+    )
+
+
+class ColdStart(Frozen):
+    """Fresh processes: interpreter, import, load, first and steady answers."""
+
+    kind: Literal["cold_start"]
+    id: ScenarioId = "cold_start"
+    spawns: int = Field(5, ge=1, le=100, description="Processes started, one after another.")
+
+
+class Ramp(Frozen):
+    """Open loop with a rising rate until the promise breaks: the capacity."""
+
+    kind: Literal["ramp"]
+    id: ScenarioId = "ramp"
+    factor: float = Field(1.25, gt=1, le=4, description="Each step's rate over the one before.")
+    step: Duration = Field("250ms", description="Time at each rate.")
+    rounds: int = Field(3, ge=2, le=20, description="Sweeps; the interval is over them.")
+    workers: int = Field(1, ge=1, le=64, description="Queries served at once.")
+    overload: bool = Field(True, description="Replay twice the load through the limit found.")
+    seed: int = Field(42, ge=0, description="Seed of the arrivals.")
+
+
+Scenario = Annotated[
+    Single | Server | Burst | LongTail | Batch | ColdStart | Ramp, Field(discriminator="kind")
+]
+
+DEFAULT_SCENARIOS: Final[tuple[Scenario, ...]] = (
+    Single(kind="single"),
+    Ramp(kind="ramp"),
+    Server(kind="server"),
+    ColdStart(kind="cold_start"),
+)
+
+
+class Traffic(Frozen):
+    """What the service must take, for the size of its warm pool."""
+
+    qps: float = Field(gt=0, description="Requests per second at the peak.")
+    growth: float = Field(0.0, ge=0, description="How fast it can rise, in requests per second².")
+
+
+class Benchmark(Options):
+    """Measure latency, throughput, capacity and cost, alone or against a baseline."""
+
+    uses: Literal["benchmark"] = "benchmark"
+    model: ModelInput = Field(description="The ONNX model to measure.")
+    baseline: ModelInput | None = Field(
+        None, description="A model measured again in the same run, query by query beside it."
+    )
+    dataset: Dataset | None = Field(None, description="Rows that fill the model's inputs.")
+    inputs: dict[str, InputSource] = Field(
+        {}, description="How each input is filled; default: from dataset, else made-up numbers."
+    )
+    dims: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        {}, description="Sizes of symbolic dimensions; the first axis is the batch by default."
+    )
+    provider: Literal["cpu", "cuda", "tensorrt"] = Field(
+        "cpu", description="Where the model must run. It never silently runs elsewhere."
+    )
+    provider_options: dict[str, str | int | float | bool] = Field(
+        {}, description="Options of the execution provider, by ONNX Runtime's names."
+    )
+    max_cpu_nodes: int = Field(
+        0, ge=0, description="Graph nodes that may stay on the CPU under another provider."
+    )
+    cuda_graph: bool = Field(False, description="Replay a captured CUDA graph (fixed shapes).")
+    threads: int = Field(1, ge=1, le=1024, description="Threads of one query on the CPU.")
+    scenarios: tuple[Scenario, ...] = Field(
+        DEFAULT_SCENARIOS, min_length=1, description="Loads to measure under, in this order."
+    )
+    epochs: int = Field(
+        8, ge=4, le=256, description="Rounds of the comparison at the first look; up to 4 times."
+    )
+    epoch: Duration = Field("350ms", description="Time of one round of the comparison.")
+    time_limit: Duration = Field("60s", description="Measuring ends; what is open, stays open.")
+    slo: Slo | None = Field(
+        None, description="Promise that bounds the capacity; default: twice the unloaded median."
+    )
+    price_usd_per_hour: float | None = Field(
+        None, gt=0, description="Price of the machine; without it there is no cost."
+    )
+    utilisation: float = Field(
+        0.6, gt=0, le=1, description="Share of the capacity that is used on average."
+    )
+    usd_per_kwh: float = Field(0.0, ge=0, description="Price of energy, added where measured.")
+    traffic: Traffic | None = Field(None, description="Expected traffic, for the warm pool.")
+
+    @model_validator(mode="after")
+    def _scenarios_differ(self) -> Self:
+        ids = [scenario.id for scenario in self.scenarios]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"two scenarios have the id {twice[0]}: give one another id")
+        for kind in ("ramp", "cold_start"):
+            if sum(scenario.kind == kind for scenario in self.scenarios) > 1:
+                raise ValueError(f"one {kind} scenario is enough")
+        return self
+
+
+def shortest(options: Benchmark) -> float:
+    """Seconds that the first look of everything takes at least: what a time limit must allow."""
+    total = 0.0
+    for scenario in options.scenarios:
+        if isinstance(scenario, Single | Server | Burst | LongTail):
+            total += seconds(scenario.duration)
+        elif isinstance(scenario, Batch):
+            total += seconds(scenario.duration) * len(scenario.sizes)
+        elif isinstance(scenario, Ramp):
+            total += 4 * scenario.rounds * seconds(scenario.step)
+    if options.baseline is not None:
+        total += options.epochs * seconds(options.epoch)
+    return total

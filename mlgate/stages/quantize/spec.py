@@ -1,0 +1,156 @@
+"""Options of the quantize stage: the model or vectors, the data, and how far to search."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlgate.evidence import Frozen
+from mlgate.stage import Dataset, Duration, FileInput, ModelInput, Options
+
+Scheme = Literal[
+    "int8-qdq",
+    "int8-qdq-per-tensor",
+    "int8-qdq-mixed",
+    "int8-dynamic",
+    "int8-weight",
+    "int4-weight",
+    "a16w8",
+    "fp16",
+]
+Step = Literal["preprocess", "equalize", "bias-correct"]
+Task = Literal["classification", "regression", "embedding", "detection", "text"]
+
+
+class Evaluation(Dataset):
+    """Labelled rows that decide: a part to search on, and a part that only the winner meets."""
+
+    confirm: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="Share of the rows kept for the winner. 1: all, with `search:` given apart.",
+    )
+    seed: int = Field(0, ge=0, description="Of the rule that splits the rows.")
+    slices: tuple[str, ...] = Field(
+        (), description="Columns; accuracy and agreement are also measured for each of their values."
+    )
+
+
+class Limits(Frozen):
+    """Where the search stops."""
+
+    trials: int = Field(12, ge=1, le=200, description="Candidates whose accuracy is measured.")
+    seconds: Duration = Field("5m", description="No new candidate is begun after this long.")
+
+
+class Calibration(Dataset):
+    """Rows that show the model's activations; labels are not needed."""
+
+    samples: int = Field(256, ge=1, description="Rows used, chosen by a seeded rule.")
+
+
+class PythonMetric(Frozen):
+    """A function in a Python file, run in the stage's own process.
+
+    It takes `outputs`, a dict of NumPy arrays, and `labels`, an array or None; it returns one
+    number per sample (an array) or one number.
+    """
+
+    python: FileInput = Field(description="The Python file.")
+    function: str = Field(
+        "metric", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="The function in it."
+    )
+
+
+class CommandMetric(Frozen):
+    """A program, run without a shell; the path of an `.npz` file is added as the last argument.
+
+    The file holds every output by its name and the labels as `labels`. The program prints one
+    number, or one number per sample and line.
+    """
+
+    command: tuple[str, ...] = Field(min_length=1, description="Program and arguments.")
+    timeout: Duration = Field("1m", description="A run that takes longer is an error.")
+
+
+class Cascade(Frozen):
+    """The quantized model answers where it is sure, the source model elsewhere."""
+
+    max_drop: float = Field(0.0, ge=0, lt=1, description="Accuracy that the pair may lose.")
+    max_share: float = Field(
+        0.5, gt=0, le=1, description="Largest share of requests that may reach the source model."
+    )
+
+
+class Vectors(Frozen):
+    """An embedding matrix to compress for search, in place of a model."""
+
+    matrix: FileInput = Field(description="`.npy`, float, one row per vector.")
+    queries: FileInput = Field(description="`.npy`, float, one row per query.")
+    k: int = Field(10, ge=1, le=1000, description="Neighbours that recall looks at.")
+    space: Literal["cosine", "ip", "l2"] = Field("cosine", description="How nearness is measured.")
+    confirm: float = Field(0.75, gt=0, lt=1, description="Share of the queries kept for the winner.")
+    seed: int = Field(0, ge=0, description="Of the split and of the codebooks.")
+
+
+class Quantize(Options):
+    """Make a model smaller, and prove on held-out data that it keeps its accuracy."""
+
+    uses: Literal["quantize"] = "quantize"
+    model: ModelInput | None = Field(None, description="The ONNX model to quantize.")
+    calibration: Calibration | None = Field(None, description="Rows that show its activations.")
+    evaluation: Evaluation | None = Field(None, description="Labelled rows that decide.")
+    search: Dataset | None = Field(
+        None, description="Labelled rows to search on, instead of a part of `evaluation`."
+    )
+    vectors: Vectors | None = Field(None, description="Compress vectors instead of a model.")
+
+    task: Task = Field("classification", description="What the model does: decides the metrics.")
+    output: str | None = Field(None, description="Model output to score; default: the first.")
+    classes: tuple[str, ...] = Field((), description="Class names, in the order of the scores.")
+    top_k: tuple[int, ...] = Field((), description="Also measure `accuracy.top<k>`.")
+    threshold: float = Field(0.5, description="Score of a single-column model that means class 1.")
+    metrics: dict[str, PythonMetric | CommandMetric] = Field(
+        {}, description="Your own metrics; each is measured as `custom.<name>`."
+    )
+
+    ladder: tuple[Scheme, ...] = Field(
+        (), description="Kinds of candidates to try; default: what fits the model, smallest first."
+    )
+    prepare: tuple[Step, ...] = Field(
+        ("preprocess", "equalize", "bias-correct"),
+        description="Steps before quantization; each is dropped when it changes the outputs.",
+    )
+    provider: Literal["cpu", "cuda", "tensorrt", "openvino", "qnn"] = Field(
+        "cpu", description="Where the model will run; decides uint8 or int8 activations."
+    )
+    exclude: tuple[str, ...] = Field((), description="Names of nodes that stay as they are.")
+    limits: Limits = Field(Limits(), description="Where the search stops.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Samples per inference; recorded.")
+    latency: bool = Field(
+        False, description="Measure latency against the source: on when a gate asks for it."
+    )
+    duplicates: Literal["refuse", "drop"] = Field(
+        "refuse", description="What to do with calibration rows that are evaluation rows too."
+    )
+    passthrough: bool = Field(
+        False, description="A model with nothing to quantize is handed on as it is."
+    )
+    cascade: Cascade | None = Field(None, description="Also find a cascade's operating point.")
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.model is None) == (self.vectors is None):
+            raise ValueError("give either model or vectors")
+        if self.model is not None and (self.calibration is None or self.evaluation is None):
+            missing = "calibration" if self.calibration is None else "evaluation"
+            raise ValueError(f"a model needs {missing}: rows to measure it on")
+        return self
+
+    @property
+    def wants_latency(self) -> bool:
+        """Whether latency is measured: asked for, or gated."""
+        timed = {"latency_ms.p50", "speedup"}
+        return self.latency or any(gate.metric in timed for gate in self.gates)
+
+

@@ -1,0 +1,131 @@
+"""The one door to Great Expectations (GX): imported fast, silent and offline.
+
+Everything of GX that this stage uses is imported here and nowhere else. scipy.stats and altair
+take 40 % of GX's import time and are used by two expectations; they stay lazy. GX's own log
+messages quote values of the data, so its loggers are shut.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Final
+
+_LAZY: Final = ("altair", "scipy.stats")
+
+
+class _LazyFinder(importlib.abc.MetaPathFinder):
+    """Loads the modules of `_LAZY` when something in them is first used."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in _LAZY:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is not None and spec.loader is not None:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
+@contextmanager
+def _lazily() -> Iterator[None]:
+    finder = _LazyFinder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+logging.getLogger("great_expectations").setLevel(logging.CRITICAL + 1)
+
+with _lazily():
+    import great_expectations as great_expectations
+    from great_expectations.core.batch import Batch
+    from great_expectations.core.batch_spec import RuntimeDataBatchSpec
+    from great_expectations.core.metric_domain_types import MetricDomainTypes
+    from great_expectations.core.metric_function_types import MetricPartialFunctionTypes
+    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.execution_engine import (
+        ExecutionEngine,
+        PandasExecutionEngine,
+        SqlAlchemyExecutionEngine,
+    )
+    from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
+    from great_expectations.expectations.expectation import (
+        ColumnMapExpectation,
+        ColumnPairMapExpectation,
+        Expectation,
+        MulticolumnMapExpectation,
+    )
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.expectations.metrics.map_metric_provider import (
+        ColumnMapMetricProvider,
+        ColumnPairMapMetricProvider,
+        MulticolumnMapMetricProvider,
+        column_condition_partial,
+        column_pair_condition_partial,
+        multicolumn_condition_partial,
+    )
+    from great_expectations.expectations.metrics.column_aggregate_metrics.column_median import (
+        ColumnMedian,
+    )
+    from great_expectations.expectations.metrics.column_aggregate_metrics.column_quantile_values import (  # noqa: E501
+        ColumnQuantileValues,
+    )
+    from great_expectations.expectations.metrics.metric_provider import (
+        metric_partial,
+        metric_value,
+    )
+    from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
+    from great_expectations.expectations.registry import (
+        get_expectation_impl,
+        list_registered_expectation_implementations,
+    )
+    from great_expectations.validator.metric_configuration import MetricConfiguration
+    from great_expectations.validator.validator import Validator
+
+__all__ = [
+    "Batch",
+    "ColumnMapExpectation",
+    "ColumnMapMetricProvider",
+    "ColumnMedian",
+    "ColumnPairMapExpectation",
+    "ColumnPairMapMetricProvider",
+    "ColumnQuantileValues",
+    "ExecutionEngine",
+    "Expectation",
+    "ExpectationConfiguration",
+    "GreatExpectationsError",
+    "MetricConfiguration",
+    "MetricDomainTypes",
+    "MetricPartialFunctionTypes",
+    "MulticolumnMapExpectation",
+    "MulticolumnMapMetricProvider",
+    "PandasExecutionEngine",
+    "RuntimeDataBatchSpec",
+    "SqlAlchemyBatchData",
+    "SqlAlchemyExecutionEngine",
+    "TableMetricProvider",
+    "Validator",
+    "column_condition_partial",
+    "column_pair_condition_partial",
+    "get_expectation_impl",
+    "great_expectations",
+    "list_registered_expectation_implementations",
+    "metric_partial",
+    "metric_value",
+    "multicolumn_condition_partial",
+]

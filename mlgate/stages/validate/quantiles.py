@@ -1,0 +1,167 @@
+"""Exact quantiles of a column that does not fit into memory.
+
+DuckDB's own exact quantiles keep all values in memory and do not spill. Here a sketch proposes
+edges, one scan counts what falls between them, and only the bins that hold a wanted rank are
+looked at again: five or six scans, and at most `_SMALL` values at a time.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+_BINS: Final = 512
+_SMALL: Final = 200_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A column expression of a FROM clause, and the values of the `$n` parameters in it."""
+
+    column: str
+    relation: str
+    parameters: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Values in (above, upto]: how many lie below it, how many in it, which ranks are wanted."""
+
+    above: Any
+    upto: Any
+    below: int
+    count: int
+    ranks: tuple[int, ...]
+
+
+def quantiles(
+    connection: duckdb.DuckDBPyConnection, source: Source, shares: Sequence[float]
+) -> list[Any] | None:
+    """For each share p the value of rank max(1, ⌈p·n⌉) of the n non-null values, or None if n = 0.
+
+    That is SQL's `percentile_disc`: a value of the column, of the column's type. NaN must be NULL
+    already. `shares` are in [0, 1].
+    """
+    count, _ = _extent(connection, source)
+    ranks = [max(1, math.ceil(round(p * count, 9))) for p in shares]
+    found = of_ranks(connection, source, ranks)
+    return None if found is None else [found[rank] for rank in ranks]
+
+
+def of_ranks(
+    connection: duckdb.DuckDBPyConnection, source: Source, ranks: Sequence[int]
+) -> dict[int, Any] | None:
+    """The values of the given ranks (from 1) among the non-null values; None if there are none."""
+    count, top = _extent(connection, source)
+    if not count:
+        return None
+    found: dict[int, Any] = {}
+    todo = [_Range(None, top, 0, count, tuple(dict.fromkeys(ranks)))]
+    while todo:
+        here = todo.pop()
+        if here.count <= _SMALL:
+            values = _sorted_values(connection, source, here)
+            found |= {rank: values[rank - here.below - 1] for rank in here.ranks}
+        elif (edges := _edges(connection, source, here)) is None:
+            found |= dict.fromkeys(here.ranks, here.upto)
+        else:
+            todo += _split(connection, source, here, edges)
+    return found
+
+
+def countable(column: str, type_: pa.DataType) -> tuple[str, Callable[[Any], Any]]:
+    """`column` in a form whose order DuckDB's `histogram` keeps exactly, and the way back.
+
+    It would count decimals as doubles, and Python has no nanoseconds.
+    """
+    if pa.types.is_decimal(type_):
+        scale = type_.scale
+        return f"cast({column} * {10**scale} as hugeint)", lambda v: Decimal(v).scaleb(-scale)
+    if pa.types.is_timestamp(type_) and type_.tz is None and type_.unit != "us":
+        return f"cast({column} as timestamp)", _same
+    if pa.types.is_boolean(type_):
+        return f"cast({column} as integer)", _same
+    return column, _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _extent(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[int, Any]:
+    row = connection.execute(
+        f"select count({source.column}), max({source.column}) from {source.relation}",
+        list(source.parameters),
+    ).fetchone()
+    return row if row is not None else (0, None)
+
+
+def _edges(
+    connection: duckdb.DuckDBPyConnection, source: Source, here: _Range
+) -> list[Any] | None:
+    """Upper edges of bins that divide the range, or None when all its values are equal."""
+    grid = [i / _BINS for i in range(1, _BINS)]
+    column = source.column
+    least, proposed = _one(
+        connection, source, here, f"[min({column})], approx_quantile({column}, {grid})"
+    )
+    if least[0] == here.upto:
+        return None
+    inner = {e for e in proposed if (here.above is None or e > here.above) and e < here.upto}
+    # Ties: the sketch found one value only, so the smallest value gets a bin of its own.
+    return sorted(inner or {least[0]}) + [here.upto]
+
+
+def _split(
+    connection: duckdb.DuckDBPyConnection, source: Source, here: _Range, edges: list[Any]
+) -> list[_Range]:
+    position = len(source.parameters) + (1 if here.above is None else 2) + 1
+    # Without the cast, edges of decimals come back as keys of another scale.
+    (type_,) = _one(connection, source, here, f"any_value(typeof({source.column}))")
+    histogram = f"histogram({source.column}, ${position}::{type_}[])"
+    (counts,) = _one(connection, source, here, histogram, [edges])
+    ranges, above, below = [], here.above, here.below
+    for edge in edges:
+        inside = counts[edge]
+        ranks = tuple(rank for rank in here.ranks if below < rank <= below + inside)
+        if ranks:
+            ranges.append(_Range(above, edge, below, inside, ranks))
+        above, below = edge, below + inside
+    return ranges
+
+
+def _sorted_values(
+    connection: duckdb.DuckDBPyConnection, source: Source, here: _Range
+) -> list[Any]:
+    where, bounds = _where(source, here)
+    query = f"select {source.column} from {source.relation} where {where} order by 1"
+    return [row[0] for row in connection.execute(query, bounds).fetchall()]
+
+
+def _one(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    here: _Range,
+    what: str,
+    more: Sequence[Any] = (),
+) -> tuple[Any, ...]:
+    where, bounds = _where(source, here)
+    row = connection.execute(
+        f"select {what} from {source.relation} where {where}", [*bounds, *more]
+    ).fetchone()
+    return row if row is not None else ()
+
+
+def _where(source: Source, here: _Range) -> tuple[str, list[Any]]:
+    """The condition of the range. Bounds travel as parameters: text would lose digits."""
+    n = len(source.parameters)
+    if here.above is None:
+        return f"{source.column} <= ${n + 1}", [*source.parameters, here.upto]
+    return (
+        f"{source.column} <= ${n + 1} and {source.column} > ${n + 2}",
+        [*source.parameters, here.upto, here.above],
+    )
