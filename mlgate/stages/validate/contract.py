@@ -87,7 +87,14 @@ class Contract(Frozen):
     name: str = Field(min_length=1)
     version: str = "1"
     description: str | None = None
-    columns: tuple[Column, ...] = Field(min_length=1)
+    columns: tuple[Column, ...]
+
+    @field_validator("columns")
+    @classmethod
+    def _not_empty(cls, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        if not columns:
+            raise ValueError("columns is empty: a contract needs at least one")
+        return columns
 
     def column(self, name: str) -> Column | None:
         return next((c for c in self.columns if c.name == name), None)
