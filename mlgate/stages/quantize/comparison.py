@@ -82,13 +82,7 @@ class Pairs:
 def _largest_drop(lost: float, won: float, n: float, confidence: float) -> float:
     """The largest drop that `lost`, `won` of `n` do not contradict: Tango's upper score bound."""
     z = NormalDist().inv_cdf(confidence)
-    low, high = (lost - won) / n, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _score(lost, won, n, middle) > -z:
-            low = middle
-        else:
-            high = middle
+    high = _root(lambda drop: _score(lost, won, n, drop) + z, (lost - won) / n, 1.0)
     return max(high, _exact_upper(lost, n, confidence)) if won == 0 else high
 
 
@@ -115,15 +109,31 @@ def _exact_upper(count: float, n: float, confidence: float) -> float:
     """The p at which `count` or fewer of `n` has probability 1 − confidence."""
     if count >= n:
         return 1.0
-    low, high = count / n, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
+
+    def excess(p: float) -> float:
         # P(X ≤ k) for X ~ B(n, p) is the regularised incomplete beta I(1−p; n−k, k+1).
-        if _incomplete_beta(1 - middle, n - count, count + 1) > 1 - confidence:
-            low = middle
+        return _incomplete_beta(1 - p, n - count, count + 1) - (1 - confidence)
+
+    return _root(excess, count / n, 1.0)
+
+
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where f, positive at `low` and negative at `high`, is zero: Illinois, bisecting every third time."""
+    f_low, f_high = f(low), f(high)
+    for step in range(100):
+        if high - low < 1e-13:
+            break
+        middle = (low + high) / 2
+        if step % 3 and math.isfinite(f_high) and math.isfinite(f_low):
+            middle = high - f_high * (high - low) / (f_high - f_low)
+        value = f(middle)
+        if abs(value) < 1e-13:
+            return middle
+        if value > 0:
+            low, f_low, f_high = middle, value, f_high / 2
         else:
-            high = middle
-    return high
+            high, f_high, f_low = middle, value, f_low / 2
+    return (low + high) / 2
 
 
 def _incomplete_beta(x: float, a: float, b: float) -> float:

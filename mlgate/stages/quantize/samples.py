@@ -55,7 +55,7 @@ class Filling:
 class Samples:
     """Chosen rows as the model sees them, in file order; read again when they are too many to keep.
 
-    `labels` [n] or [n, …], `slices` [n] of text per column, `hashes` [n] of 16 bytes.
+    `labels` [n] or [n, …], `slices` [n] of text per column, `hashes` [n] of 32 hex digits.
     """
 
     rows: Rows
@@ -173,7 +173,7 @@ def _few(labels: Array) -> bool:
 
 
 def _bytes(hashes: NDArray[np.bytes_]) -> list[bytes]:
-    return [hashes[i].tobytes() for i in range(len(hashes))]
+    return [bytes(value) for value in hashes]
 
 
 def _read(
@@ -203,7 +203,7 @@ def _read(
     return (
         np.concatenate(labels) if label else None,
         {name: np.concatenate(parts) for name, parts in marks.items()},
-        np.array(hashes, dtype="V16"),
+        np.array(hashes, dtype="S32"),
         _joined(kept) if kept is not None else None,
     )
 
@@ -388,7 +388,7 @@ def _hash(feeds: Feeds, index: int) -> bytes:
         value: Any = feeds[name][index]
         row.update(name.encode() + b"\0")
         row.update(repr(value.tolist()).encode() if value.dtype == object else value.tobytes())
-    return row.digest()
+    return row.hexdigest().encode()
 
 
 def _joined(parts: Sequence[Feeds]) -> Feeds:

@@ -1,0 +1,147 @@
+"""The command line: the only place that prints, reads argv, environment and clock, and exits.
+
+One module per command, loaded when it is called: `mlgate --help` pays for none of them.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import click
+
+from mlgate import __version__
+from mlgate.errors import MlgateError, SpecError
+
+# The name, and what `mlgate --help` says of it: a test holds it to the command's own first line.
+COMMANDS: Final = {
+    "init": "Write a project that runs, from a template.",
+    "check": "Run every gate and say whether the model may ship.",
+    "lint": "Find every problem in a spec, without running anything.",
+    "plan": "Show what would run, in what order, and what is cached.",
+    "judge": "Recompute a stored run's verdict from its evidence alone.",
+    "report": "Render a stored run again, in another format.",
+    "diff": "Put two runs side by side.",
+    "history": "Show a metric over the stored runs.",
+    "schema": "Print the JSON Schema of mlgate.yaml or of the report.",
+    "explain": "Explain an error code, a metric or an exit code.",
+    "doctor": "Say what this machine can run, and why not the rest.",
+    "completion": "Print the completion script for a shell.",
+}
+
+_EPILOG: Final = """\b
+Exit codes:
+  0  pass (warnings included)      3  something could not be measured
+  1  a gate failed                 4  inconclusive: not enough evidence
+  2  the spec or the usage is wrong
+
+\b
+Start with:
+  mlgate init digits --template digits
+  mlgate check digits
+"""
+
+
+class _Commands(click.Group):
+    """A group whose commands are modules of this package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"mlgate.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib  # noqa: PLC0415  # only a typing mistake pays for it
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"there is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Commands,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="mlgate")
+def cli() -> None:
+    """Gates for machine-learning models, as code.
+
+    One mlgate.yaml says what must hold before a model may ship; mlgate measures it, judges it,
+    and keeps the evidence.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the documented code; no traceback reaches anybody."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = cli.main(standalone_mode=False, prog_name="mlgate")
+        _leave(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as done:
+        _leave(done.exit_code)
+    except click.ClickException as wrong:
+        wrong.show()
+        _leave(2)
+    except (click.Abort, KeyboardInterrupt):
+        say("stopped")
+        _leave(130)
+    except MlgateError as error:
+        show(error)
+        _leave(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(3)
+    except Exception as error:  # noqa: BLE001  # the last door: a line, not a traceback
+        _leave(_unexpected(error))
+
+
+def say(text: str) -> None:
+    """One line for people, on standard error."""
+    click.echo(f"mlgate: {text}", err=True)
+
+
+def show(error: MlgateError) -> None:
+    """An error as people read it: every problem with its place, the message, the hint."""
+    if isinstance(error, SpecError):
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+    click.secho(f"mlgate: {error.message}", err=True, fg="red")
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _terminated(signum: int, frame: FrameType | None) -> Any:
+    raise KeyboardInterrupt
+
+
+def _unexpected(error: Exception) -> int:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="mlgate-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        traceback.print_exception(error, file=log)
+    click.secho(f"mlgate: unexpected {type(error).__name__}: see {log.name}", err=True, fg="red")
+    return 3

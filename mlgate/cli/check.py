@@ -1,0 +1,112 @@
+"""`mlgate check`: the main job."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlgate.check import check
+from mlgate.cli.options import read_spec, spec_options
+from mlgate.cli.progress import watch
+from mlgate.errors import MlgateError, SpecError
+from mlgate.gate import Outcome
+from mlgate.render import json as as_json
+from mlgate.render import text
+from mlgate.spec import locate
+
+COLOURS = {
+    Outcome.PASS: "green",
+    Outcome.WARN: "yellow",
+    Outcome.INCONCLUSIVE: "magenta",
+    Outcome.ERROR: "red",
+    Outcome.FAIL: "red",
+}
+
+
+def paint(words: str, outcome: Outcome) -> str:
+    """Words in their outcome's colour; click takes it out where there is no terminal."""
+    return click.style(words, fg=COLOURS[outcome], bold=True)
+
+
+@click.command()
+@spec_options
+@click.option("--only", multiple=True, metavar="STAGE", help="Run this stage and what it needs.")
+@click.option("--no-cache", is_flag=True, help="Measure everything again.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    help="What to print on standard output.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    spec: Path | None,
+    profile: str | None,
+    settings: tuple[str, ...],
+    only: tuple[str, ...],
+    no_cache: bool,
+    form: str,
+) -> None:
+    """Run every gate and say whether the model may ship.
+
+    SPEC is a file, or a folder that holds mlgate.yaml; without it, the current folder. Evidence is
+    kept in .mlgate beside the spec, and what is unchanged is not measured again.
+    """
+    with errors_as_json(form == "json"):
+        loaded = read_spec(spec, profile, settings)
+        with watch() as tell:
+            checked = check(
+                loaded,
+                only=only,
+                use_cache=not no_cache,
+                now=lambda: datetime.now(UTC),
+                tell=tell,
+            )
+    report = checked.report
+    file = str(locate(spec))
+    if form == "json":
+        click.echo(as_json.render(report), nl=False)
+    else:
+        click.echo(text.render(report, paint=paint, file=file), nl=False)
+        click.echo(f"report: {checked.folder / 'report.html'}", err=True)
+    ctx.exit(report.exit_code)
+
+
+@contextmanager
+def errors_as_json(wanted: bool) -> Iterator[None]:
+    """With `--format json`, an error is a document on standard output too."""
+    try:
+        yield
+    except MlgateError as error:
+        if wanted:
+            json.dump(_document(error), sys.stdout, indent=2)
+            sys.stdout.write("\n")
+        raise
+
+
+def _document(error: MlgateError) -> dict[str, Any]:
+    problems = error.problems if isinstance(error, SpecError) else ()
+    return {
+        "schema": "mlgate/error/v1",
+        "exit_code": error.exit_code,
+        "message": error.message,
+        "hint": error.hint,
+        "problems": [
+            {
+                "code": p.code,
+                "message": p.message,
+                "hint": p.hint,
+                "file": p.position.file,
+                "line": p.position.line,
+                "column": p.position.column,
+            }
+            for p in problems
+        ],
+    }

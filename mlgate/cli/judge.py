@@ -1,0 +1,34 @@
+"""`mlgate judge`: the verdict again, from evidence alone."""
+
+from pathlib import Path
+
+import click
+
+from mlgate.check import compare_with_stored, judge
+from mlgate.cli.check import paint
+from mlgate.cli.options import root_of
+from mlgate.render import json as as_json
+from mlgate.render import text
+from mlgate.store import FOLDER
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--spec", type=click.Path(path_type=Path), help="The spec whose run it is.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "verdict"]), default="text")
+@click.pass_context
+def command(ctx: click.Context, run: str | None, spec: Path | None, form: str) -> None:
+    """Recompute a stored run's verdict from its evidence alone.
+
+    RUN is the name of a folder in .mlgate/runs; without it, the last run. Nothing is measured.
+    It is an error (exit 3) when the stored verdict.json is not what the evidence says.
+    """
+    checked = judge(root_of(spec) / FOLDER, run)
+    compare_with_stored(checked)
+    if form == "verdict":
+        click.get_binary_stream("stdout").write(checked.report.verdict())
+    elif form == "json":
+        click.echo(as_json.render(checked.report), nl=False)
+    else:
+        click.echo(text.render(checked.report, paint=paint), nl=False)
+    ctx.exit(checked.report.exit_code)

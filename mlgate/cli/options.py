@@ -1,0 +1,52 @@
+"""Arguments that several commands take, each declared once."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mlgate.errors import UsageError
+from mlgate.lint import load
+from mlgate.spec import Spec, locate
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+spec_argument = click.argument(
+    "spec", required=False, type=click.Path(path_type=Path), metavar="[SPEC]"
+)
+
+
+def spec_options(command: F) -> F:
+    """SPEC, `--profile` and `--set`."""
+    for option in (
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Give a parameter of the spec; may be repeated.",
+        ),
+        click.option("--profile", metavar="NAME", help="Apply a profile of the spec."),
+        spec_argument,
+    ):
+        command = option(command)
+    return command
+
+
+def read_spec(spec: Path | None, profile: str | None, settings: Sequence[str]) -> Spec:
+    """The spec that the arguments name. Raises `SpecError`, `UsageError`."""
+    params = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting}: write --set NAME=VALUE")
+        params[name] = value
+    return load(locate(spec), profile=profile, params=params, env=os.environ)
+
+
+def root_of(spec: Path | None) -> Path:
+    """The folder that holds the spec, which may be wrong or gone: its runs are beside it."""
+    path = Path() if spec is None else spec
+    return path if path.is_dir() else path.parent

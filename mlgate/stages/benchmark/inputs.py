@@ -1,0 +1,254 @@
+"""Queries for a model: from rows of a dataset, from an .npz file, or made up with a seed."""
+
+import fnmatch
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mlgate.errors import MissingPackage, StageError
+from mlgate.stage import Columns, Dataset, Input, Located, Npz, Synthetic
+from mlgate.stages.benchmark.session import Array, Port
+from mlgate.stages.benchmark.spec import InputSource
+
+QUERIES: Final = 16
+
+
+def axes_of(port: Port, dims: Mapping[str, int], batch: int) -> tuple[int, ...]:
+    """The shape of one query's input: symbolic axes from `dims`, the first one else the batch.
+
+    Raises `StageError` for a symbolic axis without a size, or a batch that the model fixes.
+    """
+    axes = []
+    for position, axis in enumerate(port.shape):
+        if isinstance(axis, int) and axis > 0:
+            if position == 0 and batch > 1 and axis != batch:
+                raise StageError(
+                    f"input {port.name} has a fixed first axis of {axis}: no batch of {batch}",
+                    hint="export the model with a dynamic first axis, or measure batch 1",
+                )
+            axes.append(axis)
+        elif isinstance(axis, str) and axis in dims and not (position == 0 and batch > 1):
+            axes.append(dims[axis])
+        elif position == 0:
+            axes.append(batch)
+        elif isinstance(axis, str):
+            raise StageError(
+                f"input {port.name} has a dynamic axis {axis} without a size",
+                hint=f"add dims: {{{axis}: 128}}",
+            )
+        else:
+            raise StageError(
+                f"input {port.name} has a dynamic axis {position} without a name or a size",
+                hint=f"add inputs: {{{port.name}: {{synthetic: normal, shape: […]}}}}",
+            )
+    return tuple(axes)
+
+
+def make_feeds(
+    ports: Sequence[Port],
+    sources: Mapping[str, InputSource],
+    tables: Mapping[str, Array],
+    dims: Mapping[str, int],
+    batch: int = 1,
+    queries: int = QUERIES,
+) -> list[dict[str, Array]]:
+    """`queries` different feeds for the model; `tables` holds all rows of each sourced input.
+
+    Raises `StageError` for a source that names no input, or rows that do not fit one.
+    """
+    names = [port.name for port in ports]
+    unknown = sorted(set(sources) - set(names))
+    if unknown:
+        raise StageError(
+            f"the model has no input {unknown[0]}", hint=f"its inputs are {', '.join(names)}"
+        )
+    feeds: list[dict[str, Array]] = [{} for _ in range(queries)]
+    for port in ports:
+        source = sources.get(port.name)
+        if source is None or isinstance(source, Synthetic):
+            made = _made_up(port, source, dims, batch, queries)
+        else:
+            made = _from_rows(port, tables[port.name], dims, batch, queries)
+        for feed, array in zip(feeds, made, strict=True):
+            feed[port.name] = array
+    return feeds
+
+
+def _made_up(
+    port: Port, source: Synthetic | None, dims: Mapping[str, int], batch: int, queries: int
+) -> list[Array]:
+    kind = port.dtype.kind
+    # Whole numbers are mostly indices: 0 is one that every model accepts.
+    how = source.synthetic if source else ("normal" if kind == "f" else "zeros")
+    shape = axes_of(port, dims, batch) if source is None else source.shape
+    if source is not None and batch > 1 and len(shape) and port.shape and shape[0] != batch:
+        shape = (batch, *shape[1:])
+    if how == "normal" and kind != "f":
+        raise StageError(
+            f"input {port.name} holds {port.dtype}, which normal numbers do not fill",
+            hint="use synthetic: uniform or zeros",
+        )
+    rng = np.random.default_rng(source.seed if source else 0)
+    made: list[Array] = []
+    for _ in range(queries):
+        if how == "normal":
+            array = rng.standard_normal(shape)
+        elif how == "uniform":
+            array = rng.random(shape) if kind == "f" else rng.integers(0, 2, shape)
+        else:
+            array = np.zeros(shape)
+        made.append(_fits(port, np.ascontiguousarray(array.astype(port.dtype))))
+    return made
+
+
+def _from_rows(
+    port: Port, rows: Array, dims: Mapping[str, int], batch: int, queries: int
+) -> list[Array]:
+    if not len(rows):
+        raise StageError(f"there are no rows for input {port.name}")
+    if batch == 1 and port.shape and isinstance(port.shape[0], int) and port.shape[0] > 1:
+        batch = port.shape[0]
+    elif batch == 1 and port.shape and isinstance(port.shape[0], str):
+        batch = dims.get(port.shape[0], 1)
+    made = []
+    for query in range(queries):
+        index = np.arange(query * batch, (query + 1) * batch) % len(rows)
+        made.append(_fits(port, np.ascontiguousarray(rows[index])))
+    return made
+
+
+def _fits(port: Port, array: Array) -> Array:
+    wanted = ", ".join(str(axis) for axis in port.shape)
+    fits = array.ndim == len(port.shape) and all(
+        not isinstance(axis, int) or axis <= 0 or axis == have
+        for axis, have in zip(port.shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise StageError(
+            f"input {port.name} wants shape ({wanted}), and is given {array.shape}",
+            hint="set shape: in inputs:",
+        )
+    if array.dtype != port.dtype:
+        raise StageError(
+            f"input {port.name} wants {port.dtype}, and is given {array.dtype}",
+            hint="store the array with the model's own dtype",
+        )
+    return array
+
+
+def read_tables(
+    ports: Sequence[Port],
+    sources: Mapping[str, InputSource],
+    dataset: Dataset | None,
+    inputs: Mapping[Input, Located],
+) -> dict[str, Array]:
+    """All rows of every input that is filled from a file, in the model's dtype.
+
+    Raises `StageError` for a file, array or column that is missing or does not fit.
+    """
+    tables: dict[str, Array] = {}
+    rows: _Rows | None = None
+    for port in ports:
+        source = sources.get(port.name)
+        if isinstance(source, Npz):
+            path = Path(inputs[source.npz].location)
+            tables[port.name] = _npz(path, source.array or port.name)
+        elif isinstance(source, Columns):
+            if dataset is None:
+                raise StageError(
+                    f"input {port.name} is filled from columns, and there is no dataset",
+                    hint="add dataset: to this stage",
+                )
+            rows = rows or _Rows(Path(inputs[dataset.dataset].location), dataset.label)
+            tables[port.name] = rows.fill(port, source)
+    return tables
+
+
+def sources_for(
+    ports: Sequence[Port], own: Mapping[str, InputSource], dataset: Dataset | None
+) -> dict[str, InputSource]:
+    """How each input is filled: as written, else from the dataset's column of its name."""
+    sources: dict[str, InputSource] = {**(dataset.inputs if dataset else {}), **own}
+    if dataset is not None:
+        for port in ports:
+            sources.setdefault(port.name, Columns(columns=port.name))
+    return sources
+
+
+def _npz(path: Path, name: str) -> Array:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if name not in archive:
+                raise StageError(
+                    f"{path.name} has no array {name}",
+                    hint=f"it has {', '.join(sorted(archive.files)) or 'none'}",
+                )
+            array: Array = archive[name]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise StageError(f"{path.name} is not a readable .npz file: {error}") from None
+    return array
+
+
+class _Rows:
+    """The first rows of a Parquet, CSV or Arrow file, by column."""
+
+    def __init__(self, path: Path, label: str | None) -> None:
+        try:
+            # Lazy: most benchmarks need no rows, and must not need pyarrow.
+            from pyarrow import ArrowInvalid, csv, ipc, parquet  # noqa: PLC0415
+        except ImportError:
+            raise MissingPackage("pyarrow", extra="validate") from None
+        try:
+            if path.suffix in (".parquet", ".pq"):
+                table = parquet.read_table(path)
+            elif path.suffix in (".arrow", ".feather"):
+                table = ipc.open_file(path).read_all()
+            elif path.suffix in (".csv", ".tsv"):
+                comma = "\t" if path.suffix == ".tsv" else ","
+                table = csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=comma))
+            else:
+                raise StageError(
+                    f"{path.name} is not a file of rows that the benchmark reads",
+                    hint="use Parquet, Arrow or CSV, or an .npz file in inputs:",
+                )
+        except (OSError, ArrowInvalid) as error:
+            raise StageError(f"{path.name} cannot be read: {str(error)[:200]}") from None
+        self._table = table.slice(0, 4096)
+        self._names = [name for name in table.column_names if name != label]
+        if table.num_rows == 0:
+            raise StageError(f"{path.name} has no rows", hint="a benchmark needs at least one")
+
+    def fill(self, port: Port, source: Columns) -> Array:
+        """Rows for one input: listed columns side by side, reshaped to `source.shape`."""
+        wanted = [source.columns] if isinstance(source.columns, str) else list(source.columns)
+        names: list[str] = []
+        for pattern in wanted:
+            found = [name for name in self._names if fnmatch.fnmatchcase(name, pattern)]
+            if not found:
+                raise StageError(
+                    f"input {port.name} needs column {pattern}, which the rows do not have",
+                    hint=f"columns: {', '.join(self._names[:8])}"
+                    + (" …" if len(self._names) > 8 else ""),
+                )
+            names += found
+        try:
+            parts = [np.asarray(self._table[name].to_pylist(), dtype=port.dtype) for name in names]
+            flat = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+            inner = source.shape or _inner(port)
+            rows: Array = flat.reshape((len(flat), *inner)) if inner is not None else flat
+        except (ValueError, TypeError) as error:
+            raise StageError(
+                f"input {port.name} cannot be filled from {', '.join(names[:3])}: {error}",
+                hint="set columns: and shape: so that the numbers fit",
+            ) from None
+        return rows
+
+
+def _inner(port: Port) -> tuple[int, ...] | None:
+    inner = port.shape[1:]
+    return tuple(axis for axis in inner if isinstance(axis, int)) if all(
+        isinstance(axis, int) for axis in inner
+    ) else None

@@ -1,0 +1,160 @@
+"""The rows that expectations run on: one Great Expectations batch per engine, NaN as missing.
+
+No data context, data source or asset of GX is made: a validator needs an execution engine and a
+batch, and neither writes files, opens sockets or prints.
+"""
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from mlgate.errors import MissingPackage, StageError
+from mlgate.stages.validate import duckdb_metrics
+from mlgate.stages.validate.duckdb_engine import DuckDBExecutionEngine
+from mlgate.stages.validate.gx import (
+    Batch as GXBatch,
+)
+from mlgate.stages.validate.gx import (
+    PandasExecutionEngine,
+    SparkDFExecutionEngine,
+    SqlAlchemyBatchData,
+    SqlAlchemyExecutionEngine,
+    Validator,
+)
+from mlgate.stages.validate.table import ROW, Table, quoted
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Engine = Literal["duckdb", "pandas", "spark", "sql"]
+__all__ = ["Batch", "Engine", "duckdb_metrics", "open_batch", "open_sql", "spark_session"]
+
+_SPARK_READERS: Final = {"parquet": "parquet", "csv": "csv", "jsonl": "json"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows behind a GX validator."""
+
+    engine: Engine
+    validator: Validator
+    columns: tuple[str, ...]
+    types: Mapping[str, pa.DataType] | None
+    """Arrow types of the columns; None for databases, whose types GX compares itself."""
+    table: Table | None
+    numbered: Validator | None = field(default=None, repr=False)
+    """DuckDB only: the same rows with the column `ROW`, to find where unexpected values are."""
+
+
+def open_batch(table: Table, engine: Literal["auto", "duckdb", "pandas", "spark"]) -> Batch:
+    """The rows of `table` for one engine; `auto` is DuckDB. Raises `StageError`."""
+    match engine:
+        case "auto" | "duckdb":
+            return _duckdb(table)
+        case "pandas":
+            return _pandas(table)
+        case "spark":
+            return _spark(table)
+
+
+def _duckdb(table: Table) -> Batch:
+    types = {f.name: f.type for f in table.schema}
+    return Batch(
+        engine="duckdb",
+        validator=_duckdb_validator(table, table.view, types),
+        columns=tuple(types),
+        types=types,
+        table=table,
+        numbered=_duckdb_validator(table, table.numbered_view, {**types, ROW: pa.int64()}),
+    )
+
+
+def _duckdb_validator(table: Table, view: str, types: Mapping[str, pa.DataType]) -> Validator:
+    engine = DuckDBExecutionEngine(table, columns=types)
+    data = SqlAlchemyBatchData(execution_engine=engine, table_name=view, create_temp_table=False)
+    return Validator(execution_engine=engine, batches=[GXBatch(data=data)])
+
+
+def _pandas(table: Table) -> Batch:
+    arrow = table.connection.execute(f"select * from {table.numbered_view}").to_arrow_table()
+    frame = arrow.to_pandas().set_index(ROW)
+    frame.index.name = None
+    batch = GXBatch(data=frame)
+    types = {f.name: f.type for f in table.schema}
+    validator = Validator(execution_engine=PandasExecutionEngine(), batches=[batch])
+    return Batch("pandas", validator, tuple(types), types, table)
+
+
+def spark_session() -> "SparkSession":
+    """The running Spark session, or a quiet local one. Raises `StageError` without Spark or Java."""
+    try:
+        from pyspark.sql import SparkSession  # noqa: PLC0415 - optional: only engine `spark`
+    except ImportError:
+        raise MissingPackage("pyspark") from None
+    try:
+        session = (
+            SparkSession.builder.appName("mlgate")
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+            .config("spark.sql.session.timeZone", "UTC")
+            .getOrCreate()
+        )
+    except Exception:  # noqa: BLE001 - py4j, Java and Spark each raise their own
+        raise StageError(
+            "Spark did not start", hint="it needs Java 17 or later: is JAVA_HOME set?"
+        ) from None
+    session.sparkContext.setLogLevel("OFF")
+    return session
+
+
+def _spark(table: Table) -> Batch:
+    reader = _SPARK_READERS.get(table.format)
+    if reader is None:
+        raise StageError(
+            f"{table.location}: Spark does not read {table.format} files",
+            hint="use `engine: duckdb`, or write the dataset as Parquet",
+        )
+    session = spark_session()
+    try:
+        frame = _spark_frame(session, table, reader)
+    except Exception as error:  # noqa: BLE001 - py4j and Spark each raise their own
+        raise StageError(
+            f"{table.location} cannot be read by Spark ({type(error).__name__})",
+            hint="does `engine: duckdb` read it? then its types or its filter are not Spark's",
+        ) from None
+    engine = SparkDFExecutionEngine()
+    validator = Validator(execution_engine=engine, batches=[GXBatch(data=frame)])
+    types = {f.name: f.type for f in table.schema}
+    return Batch("spark", validator, tuple(types), types, table)
+
+
+def _spark_frame(session: "SparkSession", table: Table, reader: str) -> "DataFrame":
+    from pyspark.sql import functions as F  # noqa: N812, PLC0415 - optional: only engine `spark`
+    from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415 - the same
+
+    source = session.read
+    if table.partitions:
+        source = source.option("basePath", table.root)
+    if reader == "csv":
+        source = source.option("header", "true").option("quote", '"').option("escape", '"')
+    if reader != "parquet":
+        source = source.schema(from_arrow_schema(table.schema))
+    frame = source.format(reader).load(list(table.files)).select(
+        *(F.col(quoted_for_spark(f.name)) for f in table.schema)
+    )
+    floating = [f.name for f in table.schema if pa.types.is_floating(f.type)]
+    for name in floating:
+        column = F.col(quoted_for_spark(name))
+        frame = frame.withColumn(name, F.when(~F.isnan(column), column))
+    return frame if table.filter is None else frame.where(table.filter)
+
+
+def quoted_for_spark(name: str) -> str:
+    """`name` as a Spark SQL identifier."""
+    return "`" + name.replace("`", "``") + "`"
