@@ -1,14 +1,13 @@
 """The main job: plan, execute, judge, report, and leave a record that can be judged again.
 
-    .mlgate/runs/<run>/verdict.json   canonical: the same bytes for the same evidence
-    .mlgate/runs/<run>/run.json       what verdict.json leaves out: times, host, versions
-    .mlgate/runs/<run>/report.html    for people; and outputs/<stage>/<file>, logs/<stage>
-    .mlgate/latest                    the last run
+.mlgate/runs/<run>/verdict.json   canonical: the same bytes for the same evidence
+.mlgate/runs/<run>/run.json       what verdict.json leaves out: times, host, versions
+.mlgate/runs/<run>/report.html    for people; and outputs/<stage>/<file>, logs/<stage>
+.mlgate/latest                    the last run
 """
 
 import contextlib
 import json
-import os
 import platform
 import secrets
 import shutil
@@ -239,7 +238,7 @@ def _point_latest(root: Path, run: str) -> None:
     temporary = root / f".latest.{secrets.token_hex(4)}"
     with contextlib.suppress(OSError):
         temporary.symlink_to(Path("runs") / run)
-        os.replace(temporary, root / "latest")
+        temporary.replace(root / "latest")
 
 
 def _run_folder(root: Path, run: str | None) -> Path:
@@ -256,5 +255,3 @@ def _run_folder(root: Path, run: str | None) -> Path:
         hint = f"the last ones: {', '.join(known)}" if known else "run mlgate check first"
         raise UsageError(f"there is no run {run!r}", hint=hint)
     return folder
-
-

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -29,14 +29,17 @@ _INT: Final = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
 _FLOAT: Final = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
 _INFINITE: Final = re.compile(r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")
 
-Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+# libyaml's marks and Python's share no class: each has line and column, from 0.
+Mark = Any
+
+Plain = bool | int | float | str | list["Plain"] | dict[str, "Plain"] | None
 
 
 @dataclass(frozen=True)
 class Scalar:
     """A leaf. `value` is None, bool, int, float or str."""
 
-    value: None | bool | int | float | str
+    value: bool | int | float | str | None
     position: Position
 
 
@@ -116,11 +119,16 @@ def read(path: Path, name: str) -> str:
         ) from None
 
 
+class _Place(NamedTuple):
+    line: int
+    column: int
+
+
 @dataclass
 class _Open:
     """A collection whose end has not come yet."""
 
-    mark: yaml.Mark
+    mark: Mark
     is_map: bool
     anchor: str | None
     nodes: list[Node] = field(default_factory=list)
@@ -138,12 +146,12 @@ class _Parser:
         self.problems: list[Problem] = []
         self.anchors: dict[str, tuple[Node, int, int] | None] = {}
 
-    def at(self, mark: yaml.Mark) -> Position:
+    def at(self, mark: Mark) -> Position:
         line = self.lines[mark.line].rstrip("\r") if mark.line < len(self.lines) else ""
         shown = line if len(line) <= 160 else line[:157] + "…"
         return Position(self.file, mark.line + 1, mark.column + 1, shown)
 
-    def problem(self, code: str, message: str, mark: yaml.Mark, hint: str | None = None) -> None:
+    def problem(self, code: str, message: str, mark: Mark, hint: str | None = None) -> None:
         self.problems.append(Problem(code, message, self.at(mark), hint))
 
     def parse(self) -> Node | None:
@@ -158,8 +166,7 @@ class _Parser:
             before = self.text[: error.position]
             line = before.count("\n")
             column = len(before) - before.rfind("\n") - 1
-            mark = yaml.Mark(self.file, error.position, line, column, None, None)
-            self.problem("MG101", f"not YAML: {error.reason}", mark)
+            self.problem("MG101", f"not YAML: {error.reason}", _Place(line, column))
         return None
 
     def _build(self) -> Node | None:
@@ -179,7 +186,8 @@ class _Parser:
                 case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                     self._refuse_tag(event.tag, event.start_mark, implicit=event.implicit)
                     if len(stack) >= MAX_DEPTH:
-                        return self._too_deep(event.start_mark)
+                        self._too_deep(event.start_mark)
+                        return None
                     if event.anchor:
                         self.anchors[event.anchor] = None
                     is_map = isinstance(event, yaml.MappingStartEvent)
@@ -192,7 +200,7 @@ class _Parser:
                     if ended.anchor:
                         self.anchors[ended.anchor] = (node, size, height)
                 case yaml.AliasEvent():
-                    known = self.anchors.get(event.anchor)
+                    known = self.anchors.get(event.anchor or "")
                     if known is None:
                         what = "itself" if event.anchor in self.anchors else "nothing"
                         message = f"alias *{event.anchor} stands for {what}"
@@ -212,14 +220,15 @@ class _Parser:
             stack[-1].size += size
             stack[-1].height = max(stack[-1].height, height)
             if len(stack) + height > MAX_DEPTH:
-                return self._too_deep(event.start_mark)
+                self._too_deep(event.start_mark)
+                return None
             if stack[-1].size > MAX_NODES:
                 message = f"more than {MAX_NODES:,} values once its aliases are written out"
                 self.problem("MG102", message, event.start_mark)
                 return None
         return root
 
-    def _too_deep(self, mark: yaml.Mark) -> None:
+    def _too_deep(self, mark: Mark) -> None:
         self.problem("MG102", f"nested deeper than {MAX_DEPTH}", mark)
 
     def _sequence(self, ended: _Open) -> Sequence:
@@ -263,7 +272,7 @@ class _Parser:
             return Scalar(event.value, position)
         return Scalar(self._resolve(event), position)
 
-    def _resolve(self, event: yaml.ScalarEvent) -> None | bool | int | float | str:
+    def _resolve(self, event: yaml.ScalarEvent) -> bool | int | float | str | None:
         text: str = event.value
         if _NULL.match(text):
             return None
@@ -284,7 +293,7 @@ class _Parser:
         self.problem("MG103", message, event.start_mark, "quote it if it is text")
         return 0.0
 
-    def _refuse_tag(self, tag: str | None, mark: yaml.Mark, *, implicit: bool) -> None:
+    def _refuse_tag(self, tag: str | None, mark: Mark, *, implicit: bool) -> None:
         if tag is not None and tag != "!" and not implicit:
             self.problem("MG102", f"tags are not used here ({tag})", mark, "leave the tag out")
 

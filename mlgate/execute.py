@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from mlgate.errors import Interrupted, StageError
 from mlgate.evidence import Evidence
-from mlgate.gate import Outcome, judge_all, worst
+from mlgate.gate import Outcome, judge_all
 from mlgate.inputs import fingerprint
 from mlgate.plan import Key, Node, Plan, why_missed
 from mlgate.report import Broke, NotRun, Ran, Result
@@ -414,5 +414,3 @@ def _remove_if_dead(folder: Path) -> None:
     with contextlib.suppress(OSError), (folder / "lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
-
-

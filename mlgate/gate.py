@@ -280,7 +280,7 @@ def judge_all(
     return tuple(judge(gate, evidence, confidence=confidence) for gate in gates)
 
 
-def _label(value: str | int | float | bool) -> str:
+def _label(value: str | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -351,7 +351,8 @@ def _relative(gate: Gate, c: Comparison, confidence: float) -> _Finding:
 
 def _change(c: Comparison, limit: Quantity, sign: float, confidence: float) -> _Finding:
     """Judge a fall (`sign` −1) or a rise (+1) of at most `limit`."""
-    assert c.value is not None and c.reference is not None
+    assert c.value is not None
+    assert c.reference is not None
     relative = limit.unit == "%"
     intervals = c.ratio if relative else c.difference
     if relative and c.reference <= 0:
@@ -366,7 +367,10 @@ def _change(c: Comparison, limit: Quantity, sign: float, confidence: float) -> _
     high: float | None = observed
     if bounds is not None:
         shift = 1.0 if relative else 0.0
-        ends = [None if end is None else rounded(sign * (end - shift)) for end in (bounds.low, bounds.high)]
+        ends = [
+            None if end is None else rounded(sign * (end - shift))
+            for end in (bounds.low, bounds.high)
+        ]
         low, high = ends if sign > 0 else (ends[1], ends[0])
     try:
         allowed = limit.number / 100 if relative else limit.within(c.unit)

@@ -138,7 +138,7 @@ def _is_url(where: str) -> bool:
 def _of_url(url: str) -> str | None:
     """The store's own version of an object (an ETag, say); None where it has none."""
     try:
-        import fsspec  # noqa: PLC0415  # only specs with URLs pay for it
+        import fsspec  # only specs with URLs pay for it
     except ImportError:
         raise StageError("fsspec is not installed", hint="pip install 'mlgate[remote]'") from None
     try:

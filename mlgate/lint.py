@@ -5,7 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from mlgate import spec as specs
-from mlgate.errors import Problem, SpecError
+from mlgate.errors import Position, Problem, SpecError
 from mlgate.gate import Gate, Quantity
 from mlgate.spec import Spec
 from mlgate.stage import Input, Metric, Options, inputs_of
@@ -65,7 +65,7 @@ def _references(spec: Spec, name: str, options: Options) -> Iterator[Problem]:
 
 
 def _output(
-    options: Options, other: str, output: str, ref: Input, at: specs.Position
+    options: Options, other: str, output: str, ref: Input, at: Position
 ) -> Iterator[Problem]:
     made = STAGES[options.uses].outputs
     if output not in made:
@@ -100,8 +100,8 @@ def _gates(spec: Spec, name: str, options: Options) -> Iterator[Problem]:
         path = ("stages", name, "gates", index)
         if metric is None:
             at = spec.position(*path, "metric")
-            hint = specs.near(gate.metric, [m.name for m in metrics])
-            hint = hint or f"it measures: {', '.join(m.name for m in metrics)}"
+            close = specs.near(gate.metric, [m.name for m in metrics])
+            hint = close or f"it measures: {', '.join(m.name for m in metrics)}"
             message = f"{options.uses} does not measure {gate.metric!r}"
             yield Problem("MG204", message, at, hint)
             continue

@@ -97,9 +97,7 @@ class Report:
         return document
 
 
-def _stage(
-    name: str, uses: str, result: Result, confidence: float, cached: bool
-) -> dict[str, Any]:
+def _stage(name: str, uses: str, result: Result, confidence: float, cached: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"id": name, "uses": uses, "outcome": str(result.outcome)}
     match result:
         case Ran():

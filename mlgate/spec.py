@@ -173,7 +173,7 @@ class _Reader:
             return None
         extended = node.items.get("extends")
         bases = document.plain(extended) if extended else []
-        for base in [bases] if isinstance(bases, str) else bases or []:
+        for base in bases if isinstance(bases, list) else [bases]:
             node = self._extended(node, base, file, (*parents, file.resolve()))
         return node
 
@@ -237,7 +237,7 @@ class _Reader:
         # A union reports every member's complaint: the deepest one meant what was written.
         for error in sorted(errors, key=lambda e: -_depth(node, e["loc"])):
             problem = _problem(error, model, node, root, prefix)
-            deeper = any(_within(other, problem.position, root) for other in found)
+            deeper = any(_within(other, problem.position) for other in found)
             if problem.position not in found and problem.position not in unfilled and not deeper:
                 found[problem.position] = problem
         self.problems += found.values()
@@ -278,9 +278,7 @@ class _Reader:
         filled = self._fill(stages, names, head)
         return document.Mapping({**root.items, "stages": filled}, root.keys, root.position)
 
-    def _fill(
-        self, node: document.Node, names: Mapping[str, Value], head: Head
-    ) -> document.Node:
+    def _fill(self, node: document.Node, names: Mapping[str, Value], head: Head) -> document.Node:
         match node:
             case document.Mapping():
                 items = {k: self._fill(v, names, head) for k, v in node.items.items()}
@@ -290,7 +288,9 @@ class _Reader:
                     tuple(self._fill(item, names, head) for item in node.items), node.position
                 )
             case document.Scalar(value=str() as text) if "${" in text:
-                return document.Scalar(self._expand(text, node.position, names, head), node.position)
+                return document.Scalar(
+                    self._expand(text, node.position, names, head), node.position
+                )
             case _:
                 return node
 
@@ -362,9 +362,7 @@ def _typed(name: str, text: str, param: Param) -> Value:
             case "boolean":
                 return {"true": True, "false": False}[text.lower()]
     except (ValueError, KeyError):
-        raise UsageError(
-            f"parameter {name!r} must be {_TYPES[param.type]}, not {text!r}"
-        ) from None
+        raise UsageError(f"parameter {name!r} must be {_TYPES[param.type]}, not {text!r}") from None
 
 
 _TYPES: Final = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
@@ -391,7 +389,7 @@ def _depth(node: document.Node, loc: tuple[str | int, ...]) -> int:
     return depth
 
 
-def _within(inner: Position, outer: Position, root: document.Node) -> bool:
+def _within(inner: Position, outer: Position) -> bool:
     """Whether a problem at `inner` already tells of the value that starts at `outer`."""
     return (inner.file, inner.line) == (outer.file, outer.line) and inner.column > outer.column
 
@@ -492,5 +490,3 @@ def _members(annotation: Any) -> set[Any]:
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     return {annotation}
-
-

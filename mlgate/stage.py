@@ -307,7 +307,9 @@ class Stage(Generic[O]):
     figures: Callable[[Evidence], tuple[Figure, ...]] = lambda _: ()
 
 
-def inputs_of(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Input]]:
+def inputs_of(
+    value: object, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Input]]:
     """Every `Input` within an options value, and its path there, in the order as declared."""
     if isinstance(value, Input):
         yield path, value

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import traceback
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import click
 
@@ -134,7 +134,7 @@ def _leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _terminated(signum: int, frame: FrameType | None) -> Any:
+def _terminated(_signum: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 

@@ -1,5 +1,6 @@
 """`mlgate judge`: the verdict again, from evidence alone."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ def command(ctx: click.Context, run: str | None, spec: Path | None, form: str) -
     checked = judge(root_of(spec) / FOLDER, run)
     compare_with_stored(checked)
     if form == "verdict":
-        click.get_binary_stream("stdout").write(checked.report.verdict())
+        sys.stdout.buffer.write(checked.report.verdict())
     elif form == "json":
         click.echo(as_json.render(checked.report), nl=False)
     else:

@@ -11,9 +11,7 @@ from mlgate.cli.options import read_spec, spec_options
 @click.command()
 @spec_options
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
-def command(
-    spec: Path | None, profile: str | None, settings: tuple[str, ...], form: str
-) -> None:
+def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], form: str) -> None:
     """Find every problem in a spec, without running anything.
 
     Each problem is file:line:column with a code that `mlgate explain` knows. Exit code 2 when

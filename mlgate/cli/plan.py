@@ -34,9 +34,7 @@ def command(
     rows = [_row(node, keys[node.id], store) for node in plan.nodes]
     if form == "json":
         click.echo(
-            json.dumps(
-                {"schema": "mlgate/plan/v1", "name": loaded.name, "stages": rows}, indent=2
-            )
+            json.dumps({"schema": "mlgate/plan/v1", "name": loaded.name, "stages": rows}, indent=2)
         )
     elif form == "mermaid":
         click.echo("flowchart LR")

@@ -21,7 +21,9 @@ def render(report: Report, *, file: str = "mlgate.yaml") -> str:
     for kind in ("error", "warning"):
         rows = [row for row in found if _kind(row[0]) == kind]
         shown = rows if len(rows) <= PER_KIND else rows[: PER_KIND - 1]
-        lines += [command(kind, text, title=title, file=file, line=n) for _, title, text, n in shown]
+        lines += [
+            command(kind, text, title=title, file=file, line=n) for _, title, text, n in shown
+        ]
         if len(rows) > len(shown):
             more = f"+{len(rows) - len(shown)} more: see the summary"
             lines.append(command(kind, more, title="mlgate", file=file, line=1))

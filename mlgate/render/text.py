@@ -80,9 +80,7 @@ def _last(report: Report, paint: Paint, file: str) -> Iterator[str]:
                     word = "error" if gate.rank is not Outcome.INCONCLUSIVE else "warning"
                     yield f"{file}:{line}: {word}[{stage}/{gate.metric}]: {gate.message}"
     counts = [gate.rank for gate in _gates(report)]
-    parts = [
-        f"{counts.count(rank)} {rank}" for rank in reversed(Outcome) if counts.count(rank)
-    ]
+    parts = [f"{counts.count(rank)} {rank}" for rank in reversed(Outcome) if counts.count(rank)]
     tally = f" ({', '.join(parts)})" if parts else ""
     verdict = paint(f"{str(report.outcome).upper()}", report.outcome)
     yield f"{verdict}  {report.name} {WORDS[report.outcome]}{tally}"

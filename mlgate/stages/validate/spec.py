@@ -24,7 +24,9 @@ class Expectation(Frozen):
     type: str = Field(
         pattern=r"^expect_[a-z_]+$", description="E.g. expect_column_values_to_not_be_null."
     )
-    kwargs: dict[str, JsonValue] = Field({}, description="Its arguments, as Great Expectations has them.")
+    kwargs: dict[str, JsonValue] = Field(
+        {}, description="Its arguments, as Great Expectations has them."
+    )
     severity: Literal["critical", "warning", "info"] = Field(
         "critical", description="A label that gates may select by."
     )
@@ -102,5 +104,7 @@ class Validate(Options):
     )
     keys: tuple[str, ...] = Field((), description="Columns that identify an entity.")
     freshness: Freshness | None = Field(None, description="Measure the age of the newest row.")
-    leakage: Leakage | None = Field(None, description="Measure what each feature says of the label.")
+    leakage: Leakage | None = Field(
+        None, description="Measure what each feature says of the label."
+    )
     skew: str | None = Field(None, description="Column by which the data is partitioned.")
