@@ -72,9 +72,8 @@ def _relaxed(declared: pa.DataType, stored: pa.DataType) -> pa.DataType:
             for f in stored
         ]
         return pa.struct(fields)
-    if t.is_dictionary(declared) and not t.is_dictionary(stored):
-        if declared.value_type == stored:
-            return declared
+    if t.is_dictionary(declared) and declared.value_type == stored:
+        return declared
     if _has_items(declared) and _has_items(stored):
         inner = declared.value_field
         child = pa.field(inner.name, _relaxed(inner.type, stored.value_type), inner.nullable)

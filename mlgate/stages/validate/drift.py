@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mlgate.errors import StageError
 from mlgate.stages.validate import distances
+from mlgate.stages.validate.distances import Statistic
 from mlgate.stages.validate.profile import (
     Categorical,
     Ordered,
@@ -16,7 +17,6 @@ from mlgate.stages.validate.profile import (
     Withheld,
     single_values,
 )
-from mlgate.stages.validate.distances import Statistic
 
 Metric = Literal["psi", "js", "ks", "wasserstein", "new_values", "null_rate"]
 METRICS: Final[tuple[Metric, ...]] = (
