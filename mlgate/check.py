@@ -27,7 +27,8 @@ from mlgate.gate import Gate, Outcome, judge_all
 from mlgate.inputs import Digests
 from mlgate.machine import cores, hardware
 from mlgate.plan import Key, Plan, keys, resolve
-from mlgate.render import html
+from mlgate.render import html, text
+from mlgate.render import json as as_json
 from mlgate.report import Broke, NotRun, Ran, Report, Result
 from mlgate.spec import Spec
 from mlgate.store import FOLDER, Store, write_atomic
@@ -95,15 +96,27 @@ def check(
     _link_outputs(store, folder, results)
     write_atomic(folder / "run.json", _record(plan, report, run, started, now()))
     write_atomic(folder / "verdict.json", report.verdict())
-    for name, text in rendered(report).items():
-        write_atomic(folder / name, text.encode())
+    for name, content in rendered(report).items():
+        write_atomic(folder / name, content.encode())
     _point_latest(root, run)
     return Checked(report, folder)
 
 
+RENDERERS: Final[Mapping[str, Callable[[Report], str]]] = {
+    "html": html.render,
+    "json": as_json.render,
+    "text": text.render,
+}
+
+
 def rendered(report: Report) -> dict[str, str]:
     """Every file that a run's record has for people and other tools."""
-    return {"report.html": html.render(report)}
+    return {"report.html": RENDERERS["html"](report)}
+
+
+def stored_runs(root: Path) -> tuple[str, ...]:
+    """Names of the runs in a spec's `.mlgate` folder, oldest first."""
+    return tuple(sorted(path.name for path in (root / "runs").glob("*") if path.is_dir()))
 
 
 def judge(root: Path, run: str | None) -> Checked:

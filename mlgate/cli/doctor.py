@@ -1,0 +1,81 @@
+"""`mlgate doctor`: what this machine can run."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlgate import __version__
+from mlgate.machine import cores, gpus, memory_bytes
+from mlgate.stages import STAGES
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def command(form: str) -> None:
+    """Say what this machine can run, and why not the rest."""
+    rows = list(_rows())
+    if form == "json":
+        click.echo(json.dumps({"schema": "mlgate/doctor/v1", "checks": rows}, indent=2))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        mark = click.style("✓", fg="green") if row["ok"] else click.style("–", fg="yellow")
+        click.echo(f"{mark} {row['name']:<{width}}  {row['says']}")
+        if row["hint"]:
+            click.echo(f"  {'':<{width}}  hint: {row['hint']}")
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    python = platform.python_version()
+    yield _row("mlgate", True, f"{__version__} on Python {python}, {platform.machine()}")
+    memory = memory_bytes()
+    size = f", {memory / 2**30:.0f} GiB of memory" if memory else ""
+    yield _row("machine", True, f"{cores()} cores{size}")
+    for stage in STAGES.values():
+        missing = [name for name in stage.packages if not _installed(name)]
+        if missing:
+            hint = f"pip install {' '.join(missing)}"
+            yield _row(stage.uses, False, f"lacks {', '.join(missing)}", hint)
+        else:
+            yield _row(stage.uses, True, stage.summary)
+    java = shutil.which("java")
+    spark = _installed("pyspark")
+    hint = None if spark and java else "pip install 'mlgate[spark]', and Java 17"
+    says = "engine: spark works" if spark and java else "engine: spark is not available"
+    yield _row("spark", bool(spark and java), says, hint)
+    found = gpus()
+    yield _row("gpu", bool(found), ", ".join(found) or "no NVIDIA driver is loaded")
+    yield _bytecode()
+
+
+def _bytecode() -> dict[str, Any]:
+    """Without bytecode Great Expectations compiles 2,500 modules at each start."""
+    package = importlib.util.find_spec("great_expectations")
+    compiled = bool(
+        package and package.origin and (Path(package.origin).parent / "__pycache__").exists()
+    )
+    if compiled or not (sys.dont_write_bytecode or os.environ.get("PYTHONDONTWRITEBYTECODE")):
+        return _row("bytecode", True, "libraries are compiled, or will be at their first import")
+    hint = "python -m compileall, UV_COMPILE_BYTECODE=1, or unset PYTHONDONTWRITEBYTECODE"
+    return _row("bytecode", False, "libraries are compiled anew at each start", hint)
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _row(name: str, ok: bool, says: str, hint: str | None = None) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "says": says, "hint": hint}

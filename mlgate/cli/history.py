@@ -1,0 +1,61 @@
+"""`mlgate history`: a metric over the stored runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlgate.check import judge, stored_runs
+from mlgate.cli.options import root_of
+from mlgate.errors import MlgateError, UsageError
+from mlgate.report import Ran
+from mlgate.store import FOLDER
+
+
+@click.command()
+@click.argument("metric")
+@click.option("--spec", type=click.Path(path_type=Path), help="The spec whose runs they are.")
+@click.option("--where", multiple=True, metavar="LABEL=VALUE", help="Select by label.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def command(metric: str, spec: Path | None, where: tuple[str, ...], form: str) -> None:
+    """Show a metric over the stored runs, oldest first."""
+    wanted = dict(pair.split("=", 1) for pair in where if "=" in pair)
+    root = root_of(spec) / FOLDER
+    rows = []
+    for run in stored_runs(root):
+        try:
+            report = judge(root, run).report
+        except MlgateError:  # a run that was stopped has no record to show
+            continue
+        rows += [{"run": run, **row} for row in _rows(report.results, metric, wanted)]
+    if not rows:
+        raise UsageError(
+            f"no stored run measured {metric}", hint="mlgate report --format json lists metrics"
+        )
+    if form == "json":
+        click.echo(
+            json.dumps({"schema": "mlgate/history/v1", "metric": metric, "rows": rows}, indent=2)
+        )
+        return
+    for row in rows:
+        labels = ",".join(f"{k}={v}" for k, v in sorted(row["labels"].items()))
+        value = "–" if row["value"] is None else f"{row['value']:,.6g}"
+        interval = "" if row["low"] is None else f"  [{row['low']:.4g}, {row['high']:.4g}]"
+        click.echo(f"{row['run']}  {row['stage']}  {labels:<24}  {value}{interval}")
+
+
+def _rows(results: Any, metric: str, wanted: dict[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "stage": stage,
+            "labels": m.labels,
+            "value": m.value,
+            "low": m.bounds[0].low if m.bounds else None,
+            "high": m.bounds[0].high if m.bounds else None,
+        }
+        for stage, result in results.items()
+        if isinstance(result, Ran)
+        for m in result.evidence.measurements
+        if m.name == metric and all(m.labels.get(k) == v for k, v in wanted.items())
+    ]

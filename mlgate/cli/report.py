@@ -1,0 +1,27 @@
+"""`mlgate report`: a stored run in another format."""
+
+from pathlib import Path
+
+import click
+
+from mlgate.check import RENDERERS, judge
+from mlgate.cli.options import root_of
+from mlgate.store import FOLDER, write_atomic
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--spec", type=click.Path(path_type=Path), help="The spec whose run it is.")
+@click.option("--format", "form", type=click.Choice(sorted(RENDERERS)), default="text")
+@click.option("--out", type=click.Path(path_type=Path), help="Write to this file instead.")
+def command(run: str | None, spec: Path | None, form: str, out: Path | None) -> None:
+    """Render a stored run again, in another format.
+
+    RUN is the name of a folder in .mlgate/runs; without it, the last run. The exit code is 0
+    whatever the verdict was: this shows, `mlgate judge` judges.
+    """
+    text = RENDERERS[form](judge(root_of(spec) / FOLDER, run).report)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_atomic(out, text.encode())

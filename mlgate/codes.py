@@ -1,0 +1,98 @@
+"""Every error code, explained: what it means and what to do. Codes are stable."""
+
+from typing import Final, NamedTuple
+
+
+class Code(NamedTuple):
+    """One kind of problem."""
+
+    title: str
+    explanation: str
+
+
+CODES: Final = {
+    "MG101": Code(
+        "not YAML",
+        "The file cannot be read as one YAML 1.2 document. The position is where the reader gave "
+        "up; the mistake is often a line earlier: a missing quote or bracket, a tab, a wrong "
+        "indentation.",
+    ),
+    "MG102": Code(
+        "YAML that is not used here",
+        "Custom tags, aliases that stand for themselves, documents nested deeper than 64 levels "
+        "or of more than a million values once their aliases are written out are refused.",
+    ),
+    "MG103": Code(
+        "ambiguous YAML",
+        "A key is given twice, a key is not plain text, or a number is not finite. Readers of "
+        "such a file disagree about what it says, so nobody may guess.",
+    ),
+    "MG104": Code(
+        "unknown key",
+        "The key means nothing at this place. A typing mistake that is ignored would be a gate "
+        "that does not exist. Keys that begin with x- are yours to use.",
+    ),
+    "MG105": Code("something is missing", "A key that must be there is not."),
+    "MG106": Code(
+        "wrong type",
+        "The value is of another type than what is wanted. Types are not converted: quote text "
+        "that looks like a number, and do not quote numbers.",
+    ),
+    "MG107": Code("wrong value", "The value is of the right type and cannot be used."),
+    "MG108": Code(
+        "extends cannot be followed",
+        "extends names local files, relative to the file that holds it. They may extend others, "
+        "but not in a circle.",
+    ),
+    "MG109": Code(
+        "a placeholder that stands for nothing",
+        "${params.NAME} is a parameter of the spec: its default, --set NAME=VALUE, or the "
+        "variable MLGATE_PARAM_NAME. ${env.NAME} is an environment variable that the spec lists "
+        "under env:. $${ is a plain ${.",
+    ),
+    "MG201": Code(
+        "unknown stage",
+        "needs: and {from: stage.output} name stages of this spec.",
+    ),
+    "MG202": Code(
+        "an output that does not fit",
+        "{from: stage.output} names an output that the stage makes, of the kind that is wanted: "
+        "a model where a model is read.",
+    ),
+    "MG203": Code("a circle", "Stages wait for each other, so none could start."),
+    "MG204": Code(
+        "unknown metric",
+        "A gate names a metric that its stage does not measure. It would judge nothing.",
+    ),
+    "MG205": Code(
+        "unknown label",
+        "where: selects by labels that the metric carries. mlgate explain METRIC lists them.",
+    ),
+    "MG206": Code(
+        "a comparison that is not made",
+        "compared_to: names a reference that the stage measures beside the candidate.",
+    ),
+    "MG207": Code(
+        "a stage without gates",
+        "A stage that nothing is asked of would always look green. Add a gate, or take the stage "
+        "out.",
+    ),
+    "MG208": Code(
+        "options that do not go together",
+        "Each option is right alone; together they cannot be carried out.",
+    ),
+    "MG210": Code(
+        "units that do not fit",
+        "The limit's unit is of another dimension than the metric's. A plain number is in the "
+        "metric's own unit.",
+    ),
+}
+
+EXITS: Final = {
+    0: "pass: every gate holds; gates of severity warn may have warned",
+    1: "fail: a gate failed. The last lines say which, and where it stands in the spec",
+    2: "the spec or the command line is wrong; nothing was measured",
+    3: "error: something could not be measured. That is never a pass; the hint says what to do",
+    4: "inconclusive: an interval straddles its limit. More samples, or a limit farther away",
+    130: "stopped from outside; what was finished is kept, and the next run goes on",
+}
