@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -277,15 +277,31 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Grants:
+    """What CI has to give a stage beyond a checkout that it may read.
+
+    `identity`: an OIDC token of its own. `packages`: access to the container registry.
+    `attestations`: it stores some. `environment`: the protected environment that it runs in, where
+    a person may have to approve. A stage with any of them gets it outside of pull requests only.
+    """
+
+    identity: bool = False
+    packages: Literal["read", "write"] | None = None
+    attestations: bool = False
+    environment: str | None = None
+
+
+@dataclass(frozen=True)
 class Stage(Generic[O]):
     """A stage, declared.
 
     `outputs` maps each output to its kind (an `Input.kind`). `packages` are the distributions
     whose versions are part of the cache key. `exclusive`: it measures time, so nothing runs
     beside it. `hardware`: its evidence holds for this machine's hardware only. `adaptive`: it
-    reads its gates to know when to stop. `uncacheable` says why evidence would not keep, if so.
-    `flaws` are what is wrong with options that are each right alone: (path in the block, message,
-    hint).
+    reads its gates to know when to stop. `checked`: a check runs it; one that moves traffic is
+    promoted instead. `ci` is what CI has to give it. `uncacheable` says why evidence would not
+    keep, if so. `flaws` are what is wrong with options that are each right alone: (path in the
+    block, message, hint).
     """
 
     uses: str
@@ -300,6 +316,7 @@ class Stage(Generic[O]):
     adaptive: bool = False
     checked: bool = True
     gpu: Callable[[O], bool] = lambda _: False
+    ci: Callable[[O], Grants] = lambda _: Grants()
     uncacheable: Callable[[O], str | None] = lambda _: None
     flaws: Callable[[O], Iterator[tuple[tuple[str | int, ...], str, str | None]]] = lambda _: iter(
         ()

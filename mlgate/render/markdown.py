@@ -83,29 +83,23 @@ def _cut(
     """Rows for as long as they fit; what does not fit is counted, never dropped silently."""
     # Room for the end, and for one remark per table about what was left out.
     room = limit - _size(tail) - sum(_size(["", _left_out(10**9, what)]) for _, _, what in tables)
-    lines: list[str] = []
-    used = 0
-    for columns, rows, what in [(head, [], ""), *tables]:
-        if not rows and columns is not head:
-            continue
-        left = 0 if used + _size(columns) <= room else len(rows) or 1
-        if not left:
-            lines += columns
-            used += _size(columns)
-            for index, row in enumerate(rows):
-                if used + _size([row]) > room:
-                    left = len(rows) - index
-                    break
-                lines.append(row)
-                used += _size([row])
-        if left and what:
+    if _size(head) > room:
+        return _left_out(1, "report")[:limit]
+    lines, used = list(head), _size(head)
+    for columns, rows, what in tables:
+        left = len(rows)
+        for row in [*columns, *rows] if rows else []:
+            used += len(row.encode()) + 1
+            if used > room:
+                break
+            lines.append(row)
+            left -= row not in columns
+        if left:
             lines += ["", _left_out(left, what)]
         if rows:
             lines.append("")
             used += 1
-    text = "\n".join(lines + tail) + "\n"
-    # A limit too small for even the headline: still say so, within it.
-    return text if len(text.encode()) <= limit else _left_out(1, "report").strip()[:limit]
+    return "\n".join(lines + tail) + "\n"
 
 
 def _size(lines: list[str]) -> int:
