@@ -4,36 +4,30 @@ No data context, data source or asset of GX is made: a validator needs an execut
 batch, and neither writes files, opens sockets or prints.
 """
 
-import datetime
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+import mlgate.stages.validate.duckdb_metrics  # noqa: F401 - installs its providers
 from mlgate.errors import MissingPackage, StageError
-from mlgate.stages.validate import duckdb_metrics
-from mlgate.stages.validate.duckdb_engine import DuckDBExecutionEngine
+from mlgate.stages.validate.duckdb_engine import DuckDBExecutionEngine, SqlExecutionEngine
+from mlgate.stages.validate.gx import Batch as GXBatch
 from mlgate.stages.validate.gx import (
-    Batch as GXBatch,
-)
-from mlgate.stages.validate.gx import (
-    PandasExecutionEngine,
-    SparkDFExecutionEngine,
+    MetricConfiguration,
     SqlAlchemyBatchData,
-    SqlAlchemyExecutionEngine,
     Validator,
 )
-from mlgate.stages.validate.table import ROW, Table, quoted
+from mlgate.stages.validate.missing_values import SparkExecutionEngine
+from mlgate.stages.validate.pandas_metrics import FrameExecutionEngine
+from mlgate.stages.validate.table import ROW, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 Engine = Literal["duckdb", "pandas", "spark", "sql"]
-__all__ = ["Batch", "Engine", "duckdb_metrics", "open_batch", "open_sql", "spark_session"]
 
 _SPARK_READERS: Final = {"parquet": "parquet", "csv": "csv", "jsonl": "json"}
 
@@ -87,7 +81,7 @@ def _pandas(table: Table) -> Batch:
     frame.index.name = None
     batch = GXBatch(data=frame)
     types = {f.name: f.type for f in table.schema}
-    validator = Validator(execution_engine=PandasExecutionEngine(), batches=[batch])
+    validator = Validator(execution_engine=FrameExecutionEngine(), batches=[batch])
     return Batch("pandas", validator, tuple(types), types, table)
 
 
@@ -128,7 +122,7 @@ def _spark(table: Table) -> Batch:
             f"{table.location} cannot be read by Spark ({type(error).__name__})",
             hint="does `engine: duckdb` read it? then its types or its filter are not Spark's",
         ) from None
-    engine = SparkDFExecutionEngine()
+    engine = SparkExecutionEngine()
     validator = Validator(execution_engine=engine, batches=[GXBatch(data=frame)])
     types = {f.name: f.type for f in table.schema}
     return Batch("spark", validator, tuple(types), types, table)
@@ -158,3 +152,51 @@ def _spark_frame(session: "SparkSession", table: Table, reader: str) -> "DataFra
 def quoted_for_spark(name: str) -> str:
     """`name` as a Spark SQL identifier."""
     return "`" + name.replace("`", "``") + "`"
+
+
+def open_sql(url: str, *, table: str | None = None, query: str | None = None) -> Batch:
+    """The rows of a `table` (`name` or `schema.name`) or `query` of the database at `url`.
+
+    GX's own dialects decide what a database can check. Raises `StageError`, without the URL: it may
+    hold a password.
+    """
+    if (table is None) == (query is None):
+        raise ValueError("either a table or a query")
+    what = f"table {table!r}" if table is not None else "the query"
+    try:
+        engine = SqlExecutionEngine(engine=_connected(url), create_temp_table=False)
+        schema, _, name = (table or "").rpartition(".")
+        data = (
+            SqlAlchemyBatchData(
+                execution_engine=engine,
+                table_name=name,
+                schema_name=schema or None,
+                create_temp_table=False,
+            )
+            if table is not None
+            else SqlAlchemyBatchData(execution_engine=engine, query=query, create_temp_table=False)
+        )
+        validator = Validator(execution_engine=engine, batches=[GXBatch(data=data)])
+        columns = validator.get_metric(MetricConfiguration("table.columns", {}))
+    except (sa.exc.SQLAlchemyError, LookupError, ValueError) as error:
+        raise StageError(
+            f"{what} cannot be read from the database ({type(error).__name__})",
+            hint="is the name right, and may this user read it?",
+        ) from None
+    if not columns:
+        raise StageError(f"{what} has no columns in that database", hint="is the name right?")
+    return Batch("sql", validator, tuple(str(c) for c in columns), None, None)
+
+
+def _connected(url: str) -> sa.Engine:
+    try:
+        engine = sa.create_engine(url)
+        with engine.connect():
+            return engine
+    except ModuleNotFoundError as error:
+        raise MissingPackage(str(error.name)) from None
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        raise StageError(
+            f"the database cannot be reached ({type(error).__name__})",
+            hint="is the URL of the form dialect://user:password@host/database?",
+        ) from None

@@ -49,11 +49,15 @@ class DuckDBDialect(PGDialect):
         super().__init__(paramstyle="numeric_dollar")
 
 
-class DuckDBExecutionEngine(SqlAlchemyExecutionEngine):  # type: ignore[misc]
+class SqlExecutionEngine(SqlAlchemyExecutionEngine):  # type: ignore[misc]
+    """GX's engine for databases, under a name that `sql_metrics` can give providers for."""
+
+
+class DuckDBExecutionEngine(SqlExecutionEngine):
     """GX metrics on one view of a `Table`. Metrics that this class has no provider for are the
     SQLAlchemy engine's. Errors of DuckDB come out as `duckdb.Error`."""
 
-    def __init__(self, table: Table, *, view: str, columns: Mapping[str, pa.DataType]) -> None:
+    def __init__(self, table: Table, *, columns: Mapping[str, pa.DataType]) -> None:
         engine = Engine(
             NullPool(_never_connect), DuckDBDialect(), sa.make_url("duckdb://"), echo=False
         )

@@ -18,14 +18,12 @@ from mlgate.stages.validate.duckdb_engine import DuckDBExecutionEngine
 from mlgate.stages.validate.gx import (
     ColumnMapMetricProvider,
     ColumnMedian,
-    ColumnPairMapMetricProvider,
     ColumnQuantileValues,
     MetricDomainTypes,
     MetricPartialFunctionTypes,
     MulticolumnMapMetricProvider,
     TableMetricProvider,
     column_condition_partial,
-    column_pair_condition_partial,
     metric_partial,
     metric_value,
     multicolumn_condition_partial,
@@ -50,6 +48,38 @@ class _ColumnTypes(TableMetricProvider):
     @metric_value(engine=DuckDBExecutionEngine)
     def _duckdb(cls, execution_engine: DuckDBExecutionEngine, **_: Any) -> list[dict[str, Any]]:
         return [{"name": n, "type": t} for n, t in execution_engine.columns.items()]
+
+
+class _Between(ColumnMapMetricProvider):
+    """Text compares with text only, in the order of code points; GX's SQL refuses text at all."""
+
+    condition_metric_name = "column_values.between"
+    condition_value_keys = ("min_value", "max_value", "strict_min", "strict_max")
+
+    @column_condition_partial(engine=DuckDBExecutionEngine)
+    def _duckdb(
+        cls,
+        column: Any,
+        min_value: Any = None,
+        max_value: Any = None,
+        strict_min: bool | None = None,
+        strict_max: bool | None = None,
+        **given: Any,
+    ) -> Condition:
+        type_ = given["_execution_engine"].columns[column.name]
+        bounds = [bound for bound in (min_value, max_value) if bound is not None]
+        if len(bounds) == 2 and min_value > max_value:
+            raise ValueError("min_value is greater than max_value")
+        for bound in bounds:
+            text = isinstance(bound, str)
+            if text != pa.types.is_string(type_) and (not text or _is_number(type_)):
+                raise TypeError(f"a column of {type_} is compared with a {type(bound).__name__}")
+        conditions = []
+        if min_value is not None:
+            conditions.append(column > min_value if strict_min else column >= min_value)
+        if max_value is not None:
+            conditions.append(column < max_value if strict_max else column <= max_value)
+        return sa.and_(*conditions)
 
 
 class _InSet(ColumnMapMetricProvider):
@@ -119,19 +149,21 @@ class _CompoundUnique(MulticolumnMapMetricProvider):
     )  # fmt: skip
 
     @multicolumn_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(cls, column_list: Any, _table: Any, **_: Any) -> Condition:
-        values = [sa.column(c.name) for c in column_list]
+    def _duckdb(
+        cls, column_list: Any, _table: Any, _metrics: dict[str, Any], **_: Any
+    ) -> Condition:
+        # For this metric GX leaves out the FROM clause, so the columns bring their own.
+        names = [c.name for c in column_list]
+        everything = [sa.column(name) for name in _metrics["table.columns"]]
+        rows = sa.select(*everything).select_from(_from(_table)).subquery("records")
+        values = [sa.column(name) for name in names]
         repeated = (
             sa.select(sa.func.row(*values))
             .select_from(_from(_table))
             .group_by(*values)
             .having(sa.func.count() > 1)
         )
-        return sa.func.row(*values).not_in(repeated)
-
-    @classmethod
-    def _get_evaluation_dependencies(cls, *args: Any, **kwargs: Any) -> Any:
-        return super()._get_evaluation_dependencies(*args, **kwargs)
+        return sa.func.row(*(rows.c[name] for name in names)).not_in(repeated)
 
 
 def _from(table: Any) -> Any:
@@ -398,71 +430,6 @@ def _checked(
         return sa.true()
     values = engine.register(wrong, engine.columns[column.name])
     return column.not_in(sa.select(values.c.value))
-
-
-_PAIR_KEYS = (
-    "batch_id", "table", "column_A", "column_B", "row_condition", "condition_parser",
-    "ignore_row_if",
-)  # fmt: skip
-
-
-class _PairGreater(ColumnPairMapMetricProvider):
-    condition_metric_name = "column_pair_values.a_greater_than_b"
-    condition_domain_keys = _PAIR_KEYS
-    condition_value_keys = ("or_equal",)
-
-    @column_pair_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls,
-        column_A: Any,  # noqa: N803 - GX's name
-        column_B: Any,  # noqa: N803
-        or_equal: bool | None = None,
-        **_: Any,
-    ) -> Condition:
-        return _holds(column_A >= column_B if or_equal else column_A > column_B)
-
-
-class _PairInSet(ColumnPairMapMetricProvider):
-    condition_metric_name = "column_pair_values.in_set"
-    condition_domain_keys = _PAIR_KEYS
-    condition_value_keys = ("value_pairs_set",)
-
-    @column_pair_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls,
-        column_A: Any,  # noqa: N803 - GX's name
-        column_B: Any,  # noqa: N803
-        value_pairs_set: Sequence[tuple[Any, Any]] | None = None,
-        **_: Any,
-    ) -> Condition:
-        if value_pairs_set is None:
-            return sa.true()
-        return sa.or_(
-            sa.false(),
-            *(
-                sa.and_(column_A.is_not_distinct_from(a), column_B.is_not_distinct_from(b))
-                for a, b in value_pairs_set
-            ),
-        )
-
-
-class _SumEqual(MulticolumnMapMetricProvider):
-    condition_metric_name = "multicolumn_sum.equal"
-    condition_domain_keys = _CompoundUnique.condition_domain_keys
-    condition_value_keys = ("sum_total",)
-
-    @multicolumn_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(cls, column_list: Sequence[Any], sum_total: float, **_: Any) -> Condition:
-        first, *others = column_list
-        total = first
-        for column in others:
-            total = total + column
-        return _holds(total == sum_total)
-
-
-def _holds(condition: Any) -> Condition:
-    """`condition`, and false where a missing value leaves it open."""
-    return sa.func.coalesce(condition, sa.false())
 
 
 class _Quantiles(ColumnQuantileValues):  # type: ignore[misc]

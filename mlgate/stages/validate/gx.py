@@ -53,14 +53,15 @@ logging.getLogger("great_expectations").setLevel(logging.CRITICAL + 1)
 
 with _lazily():
     import great_expectations as great_expectations
+    from great_expectations.compatibility.pyspark import functions as spark_functions
     from great_expectations.core.batch import Batch
-    from great_expectations.core.batch_spec import RuntimeDataBatchSpec
     from great_expectations.core.metric_domain_types import MetricDomainTypes
     from great_expectations.core.metric_function_types import MetricPartialFunctionTypes
     from great_expectations.exceptions import GreatExpectationsError
     from great_expectations.execution_engine import (
         ExecutionEngine,
         PandasExecutionEngine,
+        SparkDFExecutionEngine,
         SqlAlchemyExecutionEngine,
     )
     from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
@@ -92,6 +93,7 @@ with _lazily():
     from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
     from great_expectations.expectations.registry import (
         get_expectation_impl,
+        get_metric_kwargs,
         list_registered_expectation_implementations,
     )
     from great_expectations.validator.metric_configuration import MetricConfiguration
@@ -115,7 +117,7 @@ __all__ = [
     "MulticolumnMapExpectation",
     "MulticolumnMapMetricProvider",
     "PandasExecutionEngine",
-    "RuntimeDataBatchSpec",
+    "SparkDFExecutionEngine",
     "SqlAlchemyBatchData",
     "SqlAlchemyExecutionEngine",
     "TableMetricProvider",
@@ -123,9 +125,11 @@ __all__ = [
     "column_condition_partial",
     "column_pair_condition_partial",
     "get_expectation_impl",
+    "get_metric_kwargs",
     "great_expectations",
     "list_registered_expectation_implementations",
     "metric_partial",
     "metric_value",
     "multicolumn_condition_partial",
+    "spark_functions",
 ]

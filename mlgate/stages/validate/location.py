@@ -40,6 +40,8 @@ class Location:
     """The files behind one `dataset:`; `filesystem` is None for local paths."""
 
     location: str
+    root: str
+    """The folder below which `key=value` folders count; the file itself when it is one file."""
     files: tuple[str, ...]
     format: Format
     partitions: tuple[str, ...]
@@ -83,8 +85,9 @@ def locate(location: str) -> Location:
             f"{shown(root)} holds files of two formats: {shown(one)} and {shown(other)}",
             hint="name one of them with a glob, such as data/*.parquet",
         )
-    partitions = _partitions(root, files)
-    return Location(root, tuple(files), kinds[0], partitions, filesystem)
+    fixed = _fixed(root)
+    partitions = _partitions(fixed, files)
+    return Location(root, fixed, tuple(files), kinds[0], partitions, filesystem)
 
 
 def _local(location: str) -> tuple[str, list[str]]:
@@ -191,13 +194,17 @@ def _format_of(file: str) -> Format:
     )
 
 
-def _partitions(root: str, files: Sequence[str]) -> tuple[str, ...]:
-    """Names of the `key=value` folders that every file lies in, below the fixed part of `root`."""
+def _fixed(root: str) -> str:
+    """The part of a path or pattern before its first wildcard, cut at a folder."""
     fixed = root.split("*")[0].split("?")[0].split("[")[0]
-    fixed = fixed if fixed == root else os.path.dirname(fixed)
+    return fixed if fixed == root else os.path.dirname(fixed)
+
+
+def _partitions(root: str, files: Sequence[str]) -> tuple[str, ...]:
+    """Names of the `key=value` folders below `root` that every file lies in."""
     found: dict[tuple[str, ...], str] = {}
     for file in files:
-        folders = PurePosixPath(file[len(fixed) :]).parts[:-1] if file != root else ()
+        folders = PurePosixPath(file[len(root) :]).parts[:-1] if file != root else ()
         found.setdefault(tuple(f.split("=", 1)[0] for f in folders if "=" in f), file)
     if len(found) > 1:
         one, other = list(found.values())[:2]

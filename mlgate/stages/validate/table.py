@@ -40,6 +40,10 @@ class Table:
     """Equal in all files; logical types (no dictionaries, no large_ or view variants), without
     metadata; partition columns last."""
     partitions: tuple[str, ...]
+    root: str
+    """The folder below which the partition folders lie."""
+    filter: str | None
+    """As written."""
     connection: duckdb.DuckDBPyConnection
     view: str
     """Name of the view: `filter` applied, NaN is NULL, columns as in `schema`."""
@@ -126,6 +130,8 @@ def open_table(
         format=place.format,
         schema=schema,
         partitions=place.partitions,
+        root=place.root,
+        filter=filter,
         connection=connection,
         view=view,
         raw_view=f"{view}_raw",
@@ -150,7 +156,7 @@ def reading(what: str) -> Iterator[None]:
         raise _from_duckdb(what, str(error)) from None
     except (pa.ArrowException, pa.ArrowKeyError) as error:
         raise StageError(
-            f"{what} cannot be read: {_first_line(str(error))}", hint="is the file whole?"
+            f"{what} cannot be read: {without_values(str(error))}", hint="is the file whole?"
         ) from None
 
 
@@ -180,11 +186,11 @@ def _from_duckdb(what: str, text: str) -> StageError:
     if "JSON" in text and ("Malformed" in text or "Invalid" in text):
         return StageError(f"{where}: not JSON", hint="each line must be one JSON object")
     return StageError(
-        f"{where} cannot be read: {_first_line(text)}", hint="is the file whole and of this format?"
+        f"{where} cannot be read: {without_values(text)}", hint="is the file whole and of this format?"
     )
 
 
-def _first_line(text: str) -> str:
+def without_values(text: str) -> str:
     """The first line of a library's message, without what it quotes (it may be data)."""
     line = text.strip().splitlines()[0] if text.strip() else "no reason given"
     return re.sub(r"'[^']*'|\"[^\"]*\"", "…", line)[:200]
@@ -204,7 +210,7 @@ def _parquet(connection: duckdb.DuckDBPyConnection, place: Location) -> tuple[pa
                 found[file] = logical(pq.read_schema(stream))
             except (pa.ArrowException, OSError) as error:
                 raise StageError(
-                    f"{shown(file)} is not a whole Parquet file ({_first_line(str(error))})",
+                    f"{shown(file)} is not a whole Parquet file ({without_values(str(error))})",
                     hint="was the job that writes it interrupted?",
                 ) from None
     source = f"read_parquet({_listed(place.files)}{_hive(place)})"
@@ -226,7 +232,7 @@ def _arrow(
             part = _arrow_file(place, file)
         except (pa.ArrowException, OSError) as error:
             raise StageError(
-                f"{shown(file)} is not a whole Arrow file ({_first_line(str(error))})",
+                f"{shown(file)} is not a whole Arrow file ({without_values(str(error))})",
                 hint="it must be an Arrow IPC file or stream (Feather version 2)",
             ) from None
         found[file] = logical(part.schema)
