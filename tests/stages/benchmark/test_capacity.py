@@ -1,0 +1,122 @@
+"""Capacity on simulated servers whose answer is known, and the queue against theory."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mlgate.errors import StageError
+from mlgate.stages.benchmark import batching, capacity, schedule
+
+SERVICE = 1_000_000  # 1 ms
+
+
+def _offer(workers: int, kind: str, seed: int, percentile: float = 0.5):  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(seed)
+
+    def offer(rate: float, round_: int = 0) -> capacity.Step:
+        arrivals = schedule.poisson(rate, 2.0, int(rng.integers(1 << 31)))
+        n = len(arrivals)
+        services = (
+            rng.exponential(SERVICE, n).astype(np.int64)
+            if kind == "M"
+            else np.full(n, SERVICE, dtype=np.int64)
+        )
+        trace = capacity.simulate(arrivals, services, workers)
+        return capacity.step_of(round_, rate, arrivals, trace, percentile)
+
+    return offer
+
+
+def test_queue_is_m_m_1() -> None:
+    arrivals = schedule.poisson(700, 300, 1)
+    services = np.random.default_rng(0).exponential(SERVICE, len(arrivals)).astype(np.int64)
+    trace = capacity.simulate(arrivals, services, 1)
+    assert trace.latency.mean() / 1e6 == pytest.approx(1 / (1 - 0.7), rel=0.06)
+
+
+def test_knee_of_m_m_1_is_kleinrocks() -> None:
+    """Half the capacity: there the response is twice the service time."""
+    limit = capacity.KNEE_FACTOR * SERVICE * math.log(2)
+    steps = []
+    for round_ in range(4):
+        offer = _offer(1, "M", round_)
+        steps += capacity.sweep(
+            lambda rate, o=offer, r=round_: o(rate, r),  # type: ignore[misc]
+            1000,
+            limit,
+            1.25,
+            coarse=True,
+        )
+    found = capacity.capacity_of(steps, limit, 1, (0.95,))
+    assert found is not None
+    assert found.knee.value == pytest.approx(500, rel=0.10)
+    assert found.limits == (1,)
+    _, low, high = found.knee.bounds[0]
+    assert low is not None and high is not None and low < found.knee.value < high
+
+
+def test_limit_keeps_the_goodput_at_twice_the_load() -> None:
+    """M/D/2 with p99 ≤ 5 ms; the knee is at 1,518 a second."""
+    limit = 5.0 * SERVICE
+    steps = []
+    for round_ in range(3):
+        offer = _offer(2, "D", round_, 0.99)
+        steps += capacity.sweep(
+            lambda rate, o=offer, r=round_: o(rate, r),  # type: ignore[misc]
+            1800,
+            limit,
+            1.25,
+            coarse=True,
+        )
+    found = capacity.capacity_of(steps, limit, 2, (0.95,))
+    assert found is not None and found.knee.value == pytest.approx(1518, rel=0.10)
+    rate = 2 * found.knee.value
+    arrivals = schedule.poisson(rate, 3.0, 9)
+    services = np.full(len(arrivals), SERVICE, dtype=np.int64)
+
+    def replay(number: int) -> capacity.Overload:
+        trace = capacity.simulate(arrivals, services, 2, number)
+        return capacity.overload_of(number, rate, arrivals, trace, 0.99, limit)
+
+    seen = capacity.admit(replay, found.limits, limit)[-1]
+    assert seen.goodput >= 0.9 * found.knee.value
+    assert seen.response <= limit
+    assert 0.3 < seen.rejected < 0.6
+    free = replay(10**9)
+    assert free.goodput < 0.2 * found.knee.value  # without the limit, everybody waits too long
+
+
+def test_a_promise_that_cannot_be_kept_is_an_error() -> None:
+    with pytest.raises(StageError, match="already break"):
+        capacity.sweep(_offer(1, "D", 0), 900, SERVICE / 2, 1.25, coarse=True)
+
+
+def test_no_answer_is_not_a_capacity() -> None:
+    trace = capacity.simulate(
+        np.asarray([0, 10]), np.asarray([10**9, 10**9]), 1, max_inflight=1
+    )
+    assert trace.rejected == 1
+    step = capacity.step_of(0, 5.0, np.asarray([0, 10]), trace, 0.5)
+    assert math.isnan(capacity.knee_of([step], 1.0))
+    assert capacity.capacity_of([step], 1.0, 1, (0.95,)) is None
+    assert capacity.capacity_of([], 1.0, 1, (0.95,)) is None
+
+
+def test_isotonic_smooths_and_never_falls() -> None:
+    smooth = capacity._isotonic([1, 3, 2, 4], [1, 1, 1, 1])
+    assert smooth == [1, 2.5, 2.5, 4]
+
+
+def test_batching_batches_only_under_load() -> None:
+    service = {1: 1e6, 8: 2e6}  # eight at once for the price of two
+    calm = batching.recommend(schedule.poisson(100, 5, 1), service, 0.99, 1e9)
+    busy = batching.recommend(schedule.poisson(2000, 5, 1), service, 0.99, 1e9)
+    assert calm is not None and calm.mean_batch < 1.3
+    assert busy is not None and busy.max_batch == 8 and busy.response < 20e6
+    assert batching.recommend(schedule.poisson(2000, 5, 1), {1: 1e6}, 0.99, 5e6) is None
+
+
+def test_snippets_carry_the_limit() -> None:
+    text = capacity.snippets(7, 2)
+    assert "LIMIT = 7" in text["asyncio"] and "max_queue_size: 5" in text["triton"]
