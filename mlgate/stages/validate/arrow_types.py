@@ -134,6 +134,10 @@ class _Reader:
                 values = self.type(depth + 1)
                 self.need(">")
                 return pa.run_end_encoded(ends, values)
+            case _:
+                return self._plain(name)
+
+    def _plain(self, name: str) -> pa.DataType | None:
         found = _PLAIN.get(name)
         if found is not None and (unit := {"date32": "day", "date64": "ms"}.get(name)):
             self.take(rf"\[{unit}\]")

@@ -64,7 +64,8 @@ class Change:
                 return self.backward
             case "forward":
                 return self.forward
-        return self.backward or self.forward
+            case _:
+                return self.backward or self.forward
 
 
 def compare(old: Contract, new: Contract, *, named: bool = True) -> tuple[Change, ...]:

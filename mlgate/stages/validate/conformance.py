@@ -110,27 +110,27 @@ def _is_converted(contract: Contract, change: Change) -> bool:
 
 
 def _check_values(contract: Contract, table: Table) -> Iterator[Change]:
-    columns = [c for c in contract.columns if c.name in table.schema.names]
-    nulls = _nulls(table, [c for c in columns if c.required])
-    for column in columns:
-        if nulls.get(column.name):
-            yield _broken(column, "required", "nulls", nulls[column.name])
-    for name, wrong in _outside_enum(table, [c for c in columns if c.enum is not None]).items():
-        if wrong and (column := contract.column(name)):
-            yield _broken(column, "enum", "values outside the enum", wrong)
-    for column in columns:
-        if column.unique and (repeated := _repeated(table, column.name)):
-            yield _broken(column, "unique", "rows repeat a value", repeated)
+    columns = {c.name: c for c in contract.columns if c.name in table.schema.names}
+    every = list(columns.values())
+    for name, wrong in _nulls(table, [c for c in every if c.required]).items():
+        yield from _broken(columns[name], "required", "nulls", wrong)
+    for name, wrong in _outside_enum(table, [c for c in every if c.enum is not None]).items():
+        yield from _broken(columns[name], "enum", "values outside the enum", wrong)
+    for column in every:
+        if column.unique:
+            repeated = _repeated(table, column.name)
+            yield from _broken(column, "unique", "rows repeat a value", repeated)
     if table.format in _TEXT_FORMATS:
-        for name, wrong in _unconvertible(table, columns).items():
-            if wrong and (column := contract.column(name)):
-                yield _broken(column, "type", f"values do not fit {column.type}", wrong)
+        for name, wrong in _unconvertible(table, every).items():
+            what = f"values do not fit {columns[name].type}"
+            yield from _broken(columns[name], "type", what, wrong)
 
 
-def _broken(column: Column, kind: str, what: str, rows: int) -> Change:
-    found = f"{rows} {what}"
-    why = "the contract says otherwise"
-    return Change(column.name, kind, kind, found, True, True, why, column.read_by_model)
+def _broken(column: Column, kind: str, what: str, rows: int) -> Iterator[Change]:
+    if rows:
+        found = f"{rows} {what}"
+        why = "the contract says otherwise"
+        yield Change(column.name, kind, kind, found, True, True, why, column.read_by_model)
 
 
 def _nulls(table: Table, columns: list[Column]) -> dict[str, int]:

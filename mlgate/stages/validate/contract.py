@@ -244,8 +244,10 @@ def _problem(at: tuple[str | int, ...], message: str, kind: str) -> Problem:
                 word = message.split("'")[1]
                 near = get_close_matches(word, arrow_types.known_names(), n=1)
                 message += f": did you mean {near[0]!r}?" if near else ""
-    where = ".".join(str(part) for part in at if not isinstance(part, int))
-    return at, message if kind == "value_error" else f"{where}: {message}"
+            return at, message
+        case _:
+            where = ".".join(str(part) for part in at if not isinstance(part, int))
+            return at, f"{where}: {message}"
 
 
 def _conflicts(contract: Contract) -> Iterator[Problem]:

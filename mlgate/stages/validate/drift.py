@@ -23,6 +23,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     "psi", "js", "ks", "wasserstein", "new_values", "null_rate",
 )  # fmt: skip
 
+_UNLISTED: Final = 0.9
+"""Share of values outside the most frequent ones from which a column is no category."""
+
 _Bins = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -67,6 +70,7 @@ def compare(
     - `new_values`: share of values outside the reference's range, or between its values where it
       has few, or in no category of it. `null_rate`: rise of the share of nulls (NaN is null).
 
+    Of personal data, identifiers and free text only `null_rate` is known; they are in `left_out` too.
     A column that is missing on one side, or whose type is of another kind now, has reasons instead
     of numbers. Dates and times move by nature: they are left out unless `times`. Raises
     `StageError` when either side has no rows or they count units of different columns.
@@ -96,6 +100,8 @@ def compare(
             left_out.append((name, "dates and times move by nature"))
         else:
             columns.append(_compare(before, after, bins, _sizes(reference, current)))
+            if why := _nulls_only(before):
+                left_out.append((name, f"{why}: only its nulls are compared"))
     return Drift(tuple(columns), tuple(left_out), unit)
 
 
@@ -154,23 +160,33 @@ def _compare(
             if [v for v, _ in before.top] != [v for v, _ in after.top]:
                 why = "it was not counted with the categories of the reference"
                 return _impossible(before.name, why)
-            x = np.array([*(c for _, c in before.top), before.other], dtype=np.int64)
-            y = np.array([*(c for _, c in after.top), after.other], dtype=np.int64)
+            x, y = (np.array([*(n for _, n in c.top), c.other]) for c in (before, after))
         case Withheld(), Withheld():
-            x, y = np.array([before.count]), np.array([after.count])
+            x = y = np.array([], dtype=np.int64)
         case _:
             why = f"its type was {before.type} and is {after.type}: they cannot be compared"
             return _impossible(before.name, why)
     rows = (before.count + before.nulls, after.count + after.nulls)
     n, m = rows[0] * per_row[0], rows[1] * per_row[1]
-    x, y = np.append(x, before.nulls), np.append(y, after.nulls)
-    found["psi"] = distances.psi(x, y, n=n, m=m)
-    found["js"] = distances.js(x, y, n=n, m=m)
     found["null_rate"] = distances.rise(
         before.nulls * per_row[0], n, after.nulls * per_row[1], m
     )
-    _new_values(before, after, per_row, found, reasons)
+    if not _nulls_only(before):
+        x, y = np.append(x, before.nulls), np.append(y, after.nulls)
+        found["psi"] = distances.psi(x, y, n=n, m=m)
+        found["js"] = distances.js(x, y, n=n, m=m)
+        _new_values(before, after, per_row, found, reasons)
     return ColumnDrift(before.name, found, reasons)
+
+
+def _nulls_only(column: Ordered | Categorical | Withheld) -> str | None:
+    """Why a column's values have no distribution that could be compared."""
+    match column:
+        case Withheld():
+            return "personal data"
+        case Categorical() if column.count and column.other > _UNLISTED * column.count:
+            return "identifiers or free text"
+    return None
 
 
 def _pooled(before: Ordered, after: Ordered, bins: int) -> _Bins:

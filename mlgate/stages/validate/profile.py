@@ -38,9 +38,9 @@ class Ordered(Frozen):
     nans: Count = 0
     """How many of the nulls were stored as NaN."""
     distinct: Count | None = None
-    """Estimate (HyperLogLog, about ±2 %); None after a merge."""
-    low: float | None
-    high: float | None
+    """A rough estimate (the engine's HyperLogLog); None after a merge."""
+    low: float | None = None
+    high: float | None = None
     edges: tuple[float, ...]
     counts: tuple[Count, ...]
 
