@@ -27,7 +27,7 @@ from mlgate.gate import Gate, Outcome, judge_all
 from mlgate.inputs import Digests
 from mlgate.machine import cores, hardware
 from mlgate.plan import Key, Plan, keys, resolve
-from mlgate.render import html, text
+from mlgate.render import github, html, junit, markdown, sarif, text
 from mlgate.render import json as as_json
 from mlgate.report import Broke, NotRun, Ran, Report, Result
 from mlgate.spec import Spec
@@ -69,7 +69,7 @@ def check(
     started = now()
     plan, found = prepare(spec, only=only, now=started)
     root = spec.folder / FOLDER
-    run = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run = run_name(started)
     folder = root / "runs" / run
     store = Store(root)
     with workplace(root, run) as work, _journal(folder, now) as note:
@@ -85,6 +85,26 @@ def check(
             results = execution.run()
         finally:
             _keep_logs(work, folder)
+    return keep(spec, plan, results, run=run, started=started, ended=now())
+
+
+def run_name(started: datetime) -> str:
+    """A new name for a run: names sort by time."""
+    return f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def keep(
+    spec: Spec,
+    plan: Plan,
+    results: Mapping[str, Result],
+    *,
+    run: str,
+    started: datetime,
+    ended: datetime,
+) -> Checked:
+    """The report of a plan's results, and its record on disk under the name `run`."""
+    root = spec.folder / FOLDER
+    folder = root / "runs" / run
     report = Report(
         name=spec.name,
         spec_digest=spec.digest,
@@ -93,8 +113,8 @@ def check(
         uses={node.id: node.options.uses for node in plan.nodes},
         results=results,
     )
-    _link_outputs(store, folder, results)
-    write_atomic(folder / "run.json", _record(plan, report, run, started, now()))
+    _link_outputs(Store(root), folder, results)
+    write_atomic(folder / "run.json", _record(plan, report, run, started, ended))
     write_atomic(folder / "verdict.json", report.verdict())
     for name, content in rendered(report).items():
         write_atomic(folder / name, content.encode())
@@ -103,15 +123,24 @@ def check(
 
 
 RENDERERS: Final[Mapping[str, Callable[[Report], str]]] = {
+    "github": github.render,
     "html": html.render,
     "json": as_json.render,
+    "junit": junit.render,
+    "markdown": markdown.render,
+    "sarif": sarif.render,
     "text": text.render,
 }
 
 
 def rendered(report: Report) -> dict[str, str]:
     """Every file that a run's record has for people and other tools."""
-    return {"report.html": RENDERERS["html"](report)}
+    return {
+        "report.html": html.render(report),
+        "report.md": markdown.render(report),
+        "junit.xml": junit.render(report),
+        "results.sarif": sarif.render(report),
+    }
 
 
 def stored_runs(root: Path) -> tuple[str, ...]:
