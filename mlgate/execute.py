@@ -78,6 +78,7 @@ class Execution:
     cores: int
     tell: Tell
     use_cache: bool = True
+    worker: tuple[str, ...] = (sys.executable, "-P", "-m", "mlgate.worker")
     results: dict[str, Result] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
     _events: "queue.Queue[tuple[str, Progress | None]]" = field(default_factory=queue.Queue)
@@ -111,8 +112,8 @@ class Execution:
     def _start(self, node: Node) -> bool:
         """Settle a node at once, or start it; False when it must wait for room."""
         key = self.keys[node.id]
-        if blocked := self._blocked(node):
-            self._settle(node, blocked)
+        if missed := blocked(node, self.results):
+            self._settle(node, missed)
             return True
         if key.broken is not None:
             self._settle(node, Broke(key.broken.message, key.broken.hint))
@@ -128,18 +129,6 @@ class Execution:
         except StageError as error:
             self._settle(node, Broke(error.message, error.hint))
         return True
-
-    def _blocked(self, node: Node) -> NotRun | None:
-        for other in node.after:
-            outcome = self.results[other].outcome
-            if outcome > Outcome.WARN:
-                how = {
-                    Outcome.FAIL: "did not pass",
-                    Outcome.INCONCLUSIVE: "is inconclusive",
-                    Outcome.ERROR: "could not be measured",
-                }[outcome]
-                return NotRun(f"{other} {how}", outcome)
-        return None
 
     def _has_room(self, node: Node) -> bool:
         if not self._running:
@@ -178,7 +167,7 @@ class Execution:
             (work / "order.json").write_bytes(told)
             with (folder / "log").open("wb") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "mlgate.worker", str(work / "order.json")],
+                    [*self.worker, str(work / "order.json")],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
@@ -354,6 +343,20 @@ _QUIET: Final = {
     "TQDM_DISABLE": "1",
     "PYTHONHASHSEED": "0",
 }
+
+
+def blocked(node: Node, results: Mapping[str, Result]) -> NotRun | None:
+    """Why a stage cannot start, given what those it waits for came to; None when it can."""
+    for other in node.after:
+        outcome = results[other].outcome
+        if outcome > Outcome.WARN:
+            how = {
+                Outcome.FAIL: "did not pass",
+                Outcome.INCONCLUSIVE: "is inconclusive",
+                Outcome.ERROR: "could not be measured",
+            }[outcome]
+            return NotRun(f"{other} {how}", outcome)
+    return None
 
 
 def _kill(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
