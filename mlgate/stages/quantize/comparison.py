@@ -17,6 +17,7 @@ is where Holm's correction applies.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Final
 
@@ -79,6 +80,7 @@ class Pairs:
         return math.ceil(z * z * share / max(max_drop, 1e-9) ** 2)
 
 
+@lru_cache(maxsize=4096)
 def _largest_drop(lost: float, won: float, n: float, confidence: float) -> float:
     """The largest drop that `lost`, `won` of `n` do not contradict: Tango's upper score bound."""
     z = NormalDist().inv_cdf(confidence)
@@ -105,6 +107,7 @@ def proportion(right: float, n: float, confidence: float) -> Interval:
     return confidence, 1 - _exact_upper(n - right, n, confidence), _exact_upper(right, n, confidence)
 
 
+@lru_cache(maxsize=4096)
 def _exact_upper(count: float, n: float, confidence: float) -> float:
     """The p at which `count` or fewer of `n` has probability 1 − confidence."""
     if count >= n:

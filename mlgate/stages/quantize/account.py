@@ -1,0 +1,137 @@
+"""The stage's own account of a search, for `Evidence.details`: every candidate, layer and class."""
+
+from pydantic import JsonValue
+
+from mlgate.evidence import Comparison, Measurement, digest_of, rounded
+from mlgate.stages.quantize import metrics, ranges
+from mlgate.stages.quantize.comparison import Pairs, holm
+from mlgate.stages.quantize.parts import Parts
+from mlgate.stages.quantize.prepare import Prepared
+from mlgate.stages.quantize.provenance import instruction_sets
+from mlgate.stages.quantize.scoring import Seen
+from mlgate.stages.quantize.search import Search
+from mlgate.stages.quantize.tasks import class_names, truth_of
+from mlgate.stages.quantize.trial import Bench, Trial
+
+
+def details(
+    bench: Bench, parts: Parts, winner: Trial, search: Search, prepared: Prepared, seen: Seen
+) -> dict[str, JsonValue]:
+    """Everything about the search that no gate reads. No times but the latencies asked for."""
+    found: dict[str, JsonValue] = {
+        "winner": winner.candidate.name,
+        "candidates": [_candidate(trial, bench, search) for trial in bench.tried],
+        "prepare": dict(prepared.account),
+        "parts": {
+            name: {"samples": len(samples), "digest": samples.digest()}
+            for name, samples in (
+                ("calibration", parts.calibration),
+                ("search", parts.search),
+                ("confirm", parts.confirm),
+            )
+        },
+        "rules": dict(parts.account),
+        "batch_size": bench.source.fixed_batch or bench.batch_size,
+        "instruction_sets": list(instruction_sets()),
+    }
+    if search.failures:
+        found["not_built"] = dict(search.failures)
+    if search.layers:
+        found["sensitivity"] = [layer.as_json() for layer in search.layers]
+    if search.stopped:
+        found["stopped"] = search.stopped
+    if bench.scoring.task == "classification" and seen.labels is not None:
+        found["classes"] = _classes(bench, seen)
+        found["paired"] = _paired(bench, seen)
+    return found
+
+
+def _candidate(trial: Trial, bench: Bench, search: Search) -> JsonValue:
+    method = trial.candidate.method
+    entry: dict[str, JsonValue] = {
+        "name": trial.candidate.name,
+        "scheme": trial.candidate.scheme,
+        "kept": list(trial.candidate.leaders),
+        "digest": digest_of(trial.data),
+        "size_bytes": len(trial.data),
+        "size_ratio": rounded(len(trial.data) / bench.source_bytes),
+        "samples": trial.seen,
+        "ended": trial.ended,
+        "gates": [f"{r.outcome}: {r.message}" for r in trial.outcomes if r.outcome != "pass"],
+    }
+    if method is not None:
+        entry["ranges"] = {
+            "method": method,
+            "digest": ranges.digest(search.workshop.ranges_of(method)),
+        }
+    metrics_: dict[str, JsonValue] = {}
+    for row in trial.rows:
+        # Per-class rows of every candidate would bury the rest.
+        if not row.labels and row.value is not None and not row.name.startswith("size_"):
+            side: dict[str, JsonValue] = {"value": row.value}
+            bounds = row.difference if isinstance(row, Comparison) else row.bounds
+            if bounds:
+                side |= {"low": bounds[0].low, "high": bounds[0].high}
+                side["confidence"] = bounds[0].confidence
+            kind = row.name if isinstance(row, Measurement) else f"{row.name} vs source"
+            metrics_[kind] = side
+    entry["metrics"] = metrics_
+    return entry
+
+
+def _paired(bench: Bench, seen: Seen) -> JsonValue:
+    """Discordant counts of accuracy on confirm, and what a one-point gate would need."""
+    before, after, truth = _answers(bench, seen)
+    pairs = Pairs.of(before == truth, after == truth)
+    found: dict[str, JsonValue] = {
+        "lost": int(pairs.lost),
+        "won": int(pairs.won),
+        "samples": int(pairs.n),
+        "mcnemar_p": rounded(pairs.mcnemar()),
+    }
+    for gate in bench.gates:
+        if gate.metric == "accuracy" and isinstance(gate.max_drop, float) and gate.max_drop > 0:
+            level = gate.confidence or bench.confidence
+            found["samples_for_80_percent_power"] = pairs.needed(gate.max_drop, level)
+            break
+    return found
+
+
+def _classes(bench: Bench, seen: Seen) -> JsonValue:
+    """Recall per class before and after, with McNemar's p, adjusted by Holm over the classes."""
+    before, after, truth = _answers(bench, seen)
+    scores = seen.source[bench.scoring.output]
+    width = scores.reshape(len(scores), -1).shape[1] if scores.ndim > 1 else 0
+    names = class_names(bench.scoring, max(width, 2) if width else int(truth.max()) + 1)
+    entries: list[dict[str, JsonValue]] = []
+    p_values = []
+    for number, name in enumerate(names):
+        own = truth == number
+        if not own.any():
+            continue
+        pairs = Pairs.of(before[own] == number, after[own] == number)
+        p_values.append(pairs.mcnemar())
+        entries.append(
+            {
+                "class": name,
+                "samples": int(own.sum()),
+                "lost": int(pairs.lost),
+                "won": int(pairs.won),
+                "recall_change": rounded(pairs.difference),
+            }
+        )
+    for entry, p in zip(entries, holm(p_values), strict=True):
+        entry["p_adjusted"] = rounded(p)
+    return list(entries)
+
+
+def _answers(
+    bench: Bench, seen: Seen
+) -> tuple[metrics.Classes, metrics.Classes, metrics.Classes]:
+    before, after = seen.source[bench.scoring.output], seen.candidate[bench.scoring.output]
+    assert seen.labels is not None
+    return (
+        metrics.answers(before, bench.scoring.threshold),
+        metrics.answers(after, bench.scoring.threshold),
+        truth_of(bench.scoring, seen.labels, before),
+    )

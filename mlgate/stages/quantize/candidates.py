@@ -1,0 +1,232 @@
+"""The ladder: every way to make the model smaller, and how to build each, without inference."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import add_infer_metadata
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from mlgate.errors import MissingPackage, StageError
+from mlgate.stages.quantize import ranges as ranging
+from mlgate.stages.quantize.bias import correct_biases
+from mlgate.stages.quantize.calibrate import Calibration
+from mlgate.stages.quantize.graph import QUANTIZABLE, Graph, opset_of
+from mlgate.stages.quantize.session import first_line
+from mlgate.stages.quantize.spec import Scheme
+
+_RANGE_METHODS: Final = ("minmax", "percentile-99.99", "percentile-99.9", "mse")
+_BLOCK: Final = 32
+# Rough sizes over float32, to try the smallest first; the real ones are measured.
+_PREDICTED: Final[Mapping[Scheme, float]] = {
+    "int4-weight": 0.2,
+    "int8-qdq-per-tensor": 0.27,
+    "int8-qdq": 0.28,
+    "int8-dynamic": 0.28,
+    "int8-weight": 0.3,
+    "a16w8": 0.31,
+    "int8-qdq-mixed": 0.4,
+    "fp16": 0.5,
+}
+# TensorRT and QNN take symmetric int8 activations; the others are faster with uint8.
+_SIGNED_ACTIVATIONS: Final = ("tensorrt", "cuda")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration: a scheme, where its ranges come from, what stays in float."""
+
+    scheme: Scheme
+    method: str | None = None
+    kept: tuple[str, ...] = ()
+    leaders: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        method = f" {self.method}" if self.method else ""
+        kept = f", {len(self.leaders)} kept" if self.leaders else ""
+        return f"{self.scheme}{method}{kept}"
+
+
+@dataclass
+class Workshop:
+    """Builds candidates of one prepared model; ranges and biases are worked out once each."""
+
+    model: onnx.ModelProto
+    calibration: Calibration
+    excluded: tuple[str, ...]
+    provider: str
+    correct: bool
+    workdir: Path
+    _ranges: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    _corrected: dict[bool, onnx.ModelProto] = field(default_factory=dict)
+
+    def build(self, candidate: Candidate, only: Sequence[str] = ()) -> onnx.ModelProto:
+        """The candidate as a model; `only` limits it to some nodes. Raises `StageError`."""
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), _quiet():
+                return self._build(candidate, only)
+        except StageError:
+            raise
+        except Exception as error:
+            raise StageError(f"{candidate.name} cannot be built: {first_line(error)}") from None
+
+    def ranges_of(self, method: str) -> dict[str, tuple[float, float]]:
+        """Ranges by `method`, from the one calibration pass."""
+        if method not in self._ranges:
+            self._ranges[method] = ranging.ranges(self.calibration.activations, method)
+        return self._ranges[method]
+
+    def _build(self, candidate: Candidate, only: Sequence[str]) -> onnx.ModelProto:
+        excluded = [*self.excluded, *candidate.kept]
+        match candidate.scheme:
+            case "fp16":
+                return self._half(excluded)
+            case "int8-dynamic":
+                return self._dynamic(excluded)
+            case "int8-weight":
+                return self._weight_only(8, excluded)
+            case "int4-weight":
+                return self._weight_only(4, excluded)
+            case _:
+                return self._quantize_dequantize(candidate, excluded, only)
+
+    def _quantize_dequantize(
+        self, candidate: Candidate, excluded: list[str], only: Sequence[str]
+    ) -> onnx.ModelProto:
+        per_channel = candidate.scheme != "int8-qdq-per-tensor"
+        wide = candidate.scheme == "a16w8"
+        signed = self.provider in _SIGNED_ACTIVATIONS
+        activations = QuantType.QUInt16 if wide else QuantType.QUInt8
+        if signed:
+            activations = QuantType.QInt16 if wide else QuantType.QInt8
+        found = self.ranges_of(candidate.method or "minmax")
+        limits = {
+            name: (np.array(low, np.float32), np.array(high, np.float32))
+            for name, (low, high) in found.items()
+        }
+        options: dict[str, Any] = {"WeightSymmetric": True, "ActivationSymmetric": signed}
+        if wide and opset_of(self.model) < 21:
+            # Before opset 21 only onnxruntime's own operators know 16 bits.
+            options["UseQDQContribOps"] = True
+        quantizer = QDQQuantizer(
+            self._biased(per_channel),
+            per_channel,
+            False,
+            QuantType.QInt8,
+            activations,
+            TensorsData(CalibrationMethod.MinMax, limits),
+            list(only),
+            excluded,
+            list(QUANTIZABLE),
+            options,
+        )
+        quantizer.quantize_model()
+        return _own(quantizer.model.model)
+
+    def _biased(self, per_channel: bool) -> onnx.ModelProto:
+        """A fresh copy of the model with corrected biases: the quantizer changes what it gets."""
+        if per_channel not in self._corrected:
+            model = self.model
+            if self.correct:
+                model, _ = correct_biases(
+                    model, self.calibration.activations, per_channel=per_channel
+                )
+            model = onnx.shape_inference.infer_shapes(model)
+            add_infer_metadata(model)
+            self._corrected[per_channel] = model
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self._corrected[per_channel])
+        return copy
+
+    def _half(self, excluded: list[str]) -> onnx.ModelProto:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self.model)
+        return _own(
+            convert_float_to_float16(
+                copy, keep_io_types=True, node_block_list=excluded or None
+            )
+        )
+
+    def _dynamic(self, excluded: list[str]) -> onnx.ModelProto:
+        out = self.workdir / "candidate.onnx"
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self.model)
+        try:
+            quantize_dynamic(
+                copy, out, per_channel=True, nodes_to_exclude=excluded, weight_type=QuantType.QInt8
+            )
+            return _own(onnx.load(str(out)))
+        finally:
+            out.unlink(missing_ok=True)
+
+    def _weight_only(self, bits: int, excluded: list[str]) -> onnx.ModelProto:
+        if find_spec("onnx_ir") is None:
+            raise MissingPackage("onnx-ir", extra="quantize")
+        # Its import needs a package that nothing else here does.
+        from onnxruntime.quantization.matmul_nbits_quantizer import (  # noqa: PLC0415
+            MatMulNBitsQuantizer,
+        )
+
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self.model)
+        quantizer = MatMulNBitsQuantizer(
+            copy,
+            bits=bits,
+            block_size=_BLOCK,
+            is_symmetric=True,
+            accuracy_level=4,
+            nodes_to_exclude=excluded,
+        )
+        quantizer.process()
+        return _own(quantizer.model.model)
+
+
+def ladder(wanted: Sequence[Scheme], model: onnx.ModelProto) -> Iterator[Candidate]:
+    """Candidates in the order to try them; mixed precision comes as one entry, to be searched."""
+    for scheme in wanted or default_ladder(model):
+        if scheme in ("int8-qdq", "int8-qdq-per-tensor"):
+            yield from (Candidate(scheme, method) for method in _RANGE_METHODS)
+        elif scheme == "a16w8":
+            yield Candidate(scheme, "minmax")
+        else:
+            yield Candidate(scheme)
+
+
+def default_ladder(model: onnx.ModelProto) -> tuple[Scheme, ...]:
+    """What fits the model's operators, predicted smallest first."""
+    graph = Graph(model)
+    products = [n for n in model.graph.node if n.op_type == "MatMul" and graph.weight_of(n)]
+    fits: list[Scheme] = ["int8-qdq", "int8-qdq-mixed", "fp16"]
+    weights = sum(graph.bytes_of(node) for node in products)
+    if products and find_spec("onnx_ir") and weights > sum(map(graph.bytes_of, model.graph.node)) / 2:
+        fits.append("int8-weight")
+    return tuple(sorted(fits, key=lambda scheme: _PREDICTED[scheme]))
+
+
+def _own(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without what tools wrote of themselves: the same model has the same bytes."""
+    model.producer_name, model.producer_version = "mlgate", ""
+    del model.graph.value_info[:]
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the root logger's lines about single nodes."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,205 @@
+"""Read an ONNX graph: load it safely, see what can be quantized, and who feeds whom."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper, version_converter
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+from mlgate.errors import StageError
+from mlgate.stages.quantize.session import Array, first_line
+
+OLDEST_OPSET: Final = 13  # the first whose QuantizeLinear has an axis
+_LIFTED_OPSET: Final = 17  # the first with LayerNormalization as one node
+LARGEST: Final = 2**31 - 2**20  # a protobuf ends at 2 GiB
+
+QUANTIZABLE: Final = tuple(sorted(set(QDQRegistry) | set(QLinearOpsRegistry)))
+WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
+_QUANTIZED: Final = {
+    "QuantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+    "MatMulNBits",
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Look-ups into one model's main graph. Changing `model` does not change them."""
+
+    model: onnx.ModelProto
+    weights: Mapping[str, onnx.TensorProto] = field(init=False)
+    producers: Mapping[str, onnx.NodeProto] = field(init=False)
+    consumers: Mapping[str, list[onnx.NodeProto]] = field(init=False)
+    outputs: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        graph = self.model.graph
+        consumers: dict[str, list[onnx.NodeProto]] = {}
+        for node in graph.node:
+            for name in node.input:
+                consumers.setdefault(name, []).append(node)
+        fields = {
+            "weights": {tensor.name: tensor for tensor in graph.initializer},
+            "producers": {name: node for node in graph.node for name in node.output},
+            "consumers": consumers,
+            "outputs": frozenset(value.name for value in graph.output),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def weight_of(self, node: onnx.NodeProto, position: int = 1) -> str | None:
+        """The name of a constant input used by this node alone."""
+        if position >= len(node.input):
+            return None
+        name = node.input[position]
+        return name if name in self.weights and len(self.consumers[name]) == 1 else None
+
+    def array(self, name: str) -> Array:
+        """A constant's values."""
+        return numpy_helper.to_array(self.weights[name])
+
+    def bytes_of(self, node: onnx.NodeProto) -> int:
+        """Bytes of the constants that a node uses."""
+        return sum(_bytes(self.weights[name]) for name in node.input if name in self.weights)
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """The model with its external data. Raises `StageError` for what is not a valid model."""
+    try:
+        model = onnx.load(str(path))
+    except FileNotFoundError as error:
+        missing = Path(error.filename or path).name
+        raise StageError(
+            f"{path.name}: {missing} does not exist",
+            hint="put the model's external data file beside the model",
+        ) from None
+    except (DecodeError, ValueError, OSError, onnx.checker.ValidationError) as error:
+        hint = "is it complete? an interrupted download and a Git LFS pointer look like this"
+        if "external" in str(error).lower() or "data" in str(error).lower():
+            hint = "put the model's external data file beside the model, in full"
+        raise StageError(f"{path.name} is not an ONNX model: {first_line(error)}", hint=hint) from None
+    if not model.graph.node:
+        raise StageError(
+            f"{path.name} is not an ONNX model: it has no nodes",
+            hint="is it complete? an empty file reads as an empty model",
+        )
+    try:
+        onnx.checker.check_model(str(path) if model.ByteSize() > LARGEST else model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise StageError(f"{path.name} is not a valid ONNX model: {first_line(error)}") from None
+    return model
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a model, its external data included."""
+    shell = onnx.load(str(path), load_external_data=False)
+    files = {
+        entry.value
+        for tensor in shell.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return path.stat().st_size + sum((path.parent / name).stat().st_size for name in sorted(files))
+
+
+def refuse_quantized(model: onnx.ModelProto) -> None:
+    """Raises `StageError` when the model is quantized already."""
+    kinds = sorted({node.op_type for node in model.graph.node} & _QUANTIZED)
+    if kinds:
+        raise StageError(
+            f"the model is quantized already: it holds {', '.join(kinds)}",
+            hint="give the model as it was trained, in float",
+        )
+
+
+def quantizable(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the nodes with constant weights that a scheme could make smaller."""
+    graph = Graph(model)
+    return tuple(
+        node.name
+        for node in model.graph.node
+        if node.op_type in WEIGHTED
+        and any(
+            name in graph.weights and graph.weights[name].data_type == onnx.TensorProto.FLOAT
+            for name in node.input
+        )
+    )
+
+
+def named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose nodes all have a name of their own: exclusion goes by name."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    taken = {node.name for node in copy.graph.node if node.name}
+    seen: set[str] = set()
+    for index, node in enumerate(copy.graph.node):
+        if not node.name or node.name in seen:
+            name = f"{node.op_type}_{index}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            node.name = name
+        seen.add(node.name)
+    return copy
+
+
+def lifted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model at an opset that int8 needs. Raises `StageError` when it cannot be converted."""
+    opset = opset_of(model)
+    if opset >= OLDEST_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, _LIFTED_OPSET)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        raise StageError(
+            f"opset {opset} cannot be lifted to {_LIFTED_OPSET}: {first_line(error)}",
+            hint=f"export the model with opset {OLDEST_OPSET} or later",
+        ) from None
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the standard operators that the model is written in."""
+    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+
+
+def groups(model: onnx.ModelProto, leaders: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Each weighted node with the nodes after it that would be fused with it: what goes together.
+
+    A node without weights belongs to the group that makes its first input.
+    """
+    graph = Graph(model)
+    group: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.name in leaders:
+            group[node.name] = node.name
+            continue
+        for name in node.input:
+            before = graph.producers.get(name)
+            if before is not None and before.name in group:
+                group[node.name] = group[before.name]
+                break
+    return {
+        leader: tuple(name for name, of in group.items() if of == leader) for leader in leaders
+    }
+
+
+def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    """An integer attribute of a node."""
+    return next((int(a.i) for a in node.attribute if a.name == name), default)
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    count = 1
+    for size in tensor.dims:
+        count *= size
+    return count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize

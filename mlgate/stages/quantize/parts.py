@@ -1,0 +1,143 @@
+"""Calibration, search and confirm: three sets of samples that share nothing, proved by hash."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from mlgate.errors import StageError
+from mlgate.stage import Dataset, Job, Npz
+from mlgate.stages.quantize.rows import open_rows
+from mlgate.stages.quantize.samples import Samples, overlap, read_samples, split
+from mlgate.stages.quantize.session import Port
+from mlgate.stages.quantize.spec import Quantize
+
+_FEWEST: Final = 10
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Disjoint samples. `search` ranks the candidates; `confirm` is met by the winner alone."""
+
+    calibration: Samples
+    search: Samples
+    confirm: Samples
+    account: dict[str, str]
+
+
+def read_parts(job: Job[Quantize], ports: Sequence[Port]) -> Parts:
+    """The three parts as the options say. Raises `StageError` when they are not disjoint.
+
+    Where one file serves two roles, calibration takes its rows by a seeded draw, and the other
+    role has the rest. Evaluation is split by seeded row hashes within each label.
+    """
+    options = job.options
+    assert options.calibration is not None and options.evaluation is not None
+    evaluation = options.evaluation
+    account: dict[str, str] = {}
+    confirm = _read(job, evaluation, evaluation, ports, "evaluation", slices=evaluation.slices)
+    calibration = _read(
+        job,
+        options.calibration,
+        evaluation,
+        ports,
+        "calibration",
+        limit=options.calibration.samples,
+        seed=evaluation.seed,
+    )
+    if options.search is not None:
+        search = _read(
+            job, options.search, evaluation, ports, "search", slices=evaluation.slices
+        )
+        if _same_rows(job, options.search, options.calibration):
+            search = search.without(calibration)
+            account["search"] = "the rows of its file that calibration does not use"
+        account["confirm"] = "all evaluation rows"
+        if evaluation.confirm < 1:
+            confirm = split(confirm, evaluation.confirm, evaluation.seed)[1]
+            account["confirm"] = f"{evaluation.confirm:g} of the evaluation rows by row hash"
+    if _same_rows(job, evaluation, options.calibration):
+        confirm = confirm.without(calibration)
+        account["evaluation"] = "the rows of its file that calibration does not use"
+    elif overlap(calibration, confirm) and options.duplicates == "drop":
+        account["duplicates"] = f"{overlap(calibration, confirm)} calibration rows dropped"
+        calibration = calibration.without(confirm)
+    if options.search is None:
+        search, confirm = split(confirm, evaluation.confirm, evaluation.seed)
+        account["split"] = (
+            f"confirm has {evaluation.confirm:g} of the evaluation rows, by row hash within each "
+            f"label, seed {evaluation.seed}"
+        )
+    elif options.duplicates == "drop":
+        search = search.without(confirm)
+        calibration = calibration.without(search)
+    _disjoint({"calibration": calibration, "search": search, "confirm": confirm})
+    return Parts(calibration, search, confirm, account)
+
+
+def _read(
+    job: Job[Quantize],
+    dataset: Dataset,
+    evaluation: Dataset,
+    ports: Sequence[Port],
+    role: str,
+    *,
+    slices: Sequence[str] = (),
+    limit: int | None = None,
+    seed: int = 0,
+) -> Samples:
+    """The role's samples; what it does not say about inputs and label, evaluation says."""
+    label = dataset.label or evaluation.label
+    if dataset.dataset.sql is not None:
+        raise StageError(
+            f"{role} is a database, and quantize reads files",
+            hint="write the rows to Parquet first: the validate stage's snapshot does",
+        )
+    rows = open_rows(job.inputs[dataset.dataset].location, dataset.filter)
+    if role == "calibration":
+        # Not needed, but a pattern over columns must leave it out.
+        label = label if label in rows.names else None
+    filled = dataset.model_copy(
+        update={"inputs": {**evaluation.inputs, **dataset.inputs}, "label": label}
+    )
+    arrays = {
+        name: job.inputs[way.npz].location
+        for name, way in filled.inputs.items()
+        if isinstance(way, Npz)
+    }
+    return read_samples(
+        rows, filled, ports, arrays, role=role, slices=slices, limit=limit, seed=seed
+    )
+
+
+def _same_rows(job: Job[Quantize], a: Dataset, b: Dataset) -> bool:
+    where = [(job.inputs[d.dataset].location, d.filter) for d in (a, b)]
+    return where[0] == where[1]
+
+
+def _disjoint(parts: Mapping[str, Samples]) -> None:
+    for name, samples in parts.items():
+        if not len(samples):
+            raise StageError(f"no rows are left for {name}", hint="give it rows of its own")
+    if len(parts["search"]) < _FEWEST:
+        raise StageError(
+            f"{len(parts['search'])} rows are too few to search on: at least {_FEWEST}",
+            hint="lower evaluation.confirm, or give search: a dataset of its own",
+        )
+    names = list(parts)
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
+            shared = overlap(parts[first], parts[second])
+            if shared:
+                raise StageError(
+                    f"{shared} of the {len(parts[first])} {first} rows are also {second} rows",
+                    hint="a model must be judged on rows that it was not fitted to; "
+                    "duplicates: drop takes them out",
+                )
+
+
+def probe_of(samples: Samples, count: int) -> Samples:
+    """Up to `count` samples, evenly spread over the file."""
+    index = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(np.intp)
+    return samples.take(np.unique(index))

@@ -1,0 +1,129 @@
+"""Make a model ready for quantization: folded, shaped, equalized; every step proved harmless."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from mlgate.errors import StageError
+from mlgate.stages.quantize import graph
+from mlgate.stages.quantize.equalize import equalize
+from mlgate.stages.quantize.session import Array, Feeds, Session, first_line
+
+_TOLERANCE: Final = 1e-4
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The model to quantize, and what was done: step → what came of it."""
+
+    model: onnx.ModelProto
+    account: dict[str, str]
+
+
+def prepare(
+    source: onnx.ModelProto, steps: Sequence[str], probe: Feeds, workdir: Path
+) -> Prepared:
+    """Lift, fold and equalize `source`, checking the outputs for `probe` after each step.
+
+    A step that changes an output by more than 1e-4 of its largest value is dropped.
+    """
+    account: dict[str, str] = {}
+    reference = _outputs(source, probe)
+    model = graph.named(source)
+    opset = graph.opset_of(model)
+    if opset < graph.OLDEST_OPSET:
+        model = graph.named(graph.lifted(model))
+        _must_equal(model, probe, reference, f"lifting opset {opset}")
+        account["opset"] = f"lifted from {opset} to {graph.opset_of(model)}"
+    if "preprocess" in steps:
+        folded, said = _preprocessed(model, workdir)
+        model, account["preprocess"] = _if_equal(model, folded, said, probe, reference)
+        model = graph.named(model)
+    if "equalize" in steps:
+        even, pairs = equalize(model)
+        if pairs:
+            model, account["equalize"] = _if_equal(
+                model, even, f"{pairs} pairs of layers", probe, reference
+            )
+        else:
+            account["equalize"] = "no pair of layers that it applies to"
+    return Prepared(model, account)
+
+
+def _preprocessed(
+    model: onnx.ModelProto, workdir: Path
+) -> tuple[onnx.ModelProto | None, str]:
+    before, after = workdir / "prepare.in.onnx", workdir / "prepare.out.onnx"
+    large = model.ByteSize() > graph.LARGEST
+    try:
+        onnx.save(model, str(before), save_as_external_data=large)
+        with contextlib.redirect_stdout(io.StringIO()):
+            # Symbolic shape inference wants sympy, which nothing else here does.
+            quant_pre_process(
+                before,
+                after,
+                skip_symbolic_shape=True,
+                save_as_external_data=large,
+                all_tensors_to_one_file=True,
+                external_data_location=after.name + ".data" if large else None,
+            )
+        return onnx.load(str(after)), "shapes inferred, constants and normalization folded"
+    except Exception as error:
+        return None, f"dropped: {first_line(error)}"
+    finally:
+        for path in workdir.glob("prepare.*.onnx*"):
+            path.unlink()
+
+
+def _if_equal(
+    before: onnx.ModelProto,
+    after: onnx.ModelProto | None,
+    said: str,
+    probe: Feeds,
+    reference: dict[str, Array],
+) -> tuple[onnx.ModelProto, str]:
+    if after is None:
+        return before, said
+    try:
+        changed = _change(reference, _outputs(after, probe))
+    except StageError as error:
+        return before, f"dropped: {error.message}"
+    if changed > _TOLERANCE:
+        return before, f"dropped: it changes the outputs by {changed:.2g} of their range"
+    return after, said
+
+
+def _must_equal(
+    model: onnx.ModelProto, probe: Feeds, reference: dict[str, Array], what: str
+) -> None:
+    changed = _change(reference, _outputs(model, probe))
+    if changed > _TOLERANCE:
+        raise StageError(
+            f"{what} changes the outputs by {changed:.2g} of their range",
+            hint=f"export the model with opset {graph.OLDEST_OPSET} or later",
+        )
+
+
+def _outputs(model: onnx.ModelProto, probe: Feeds) -> dict[str, Array]:
+    return next(Session(model.SerializeToString(deterministic=True)).stream([probe]))
+
+
+def _change(a: dict[str, Array], b: dict[str, Array]) -> float:
+    """The largest change of any output, as a share of that output's largest absolute value."""
+    worst = 0.0
+    for name, value in a.items():
+        if value.dtype.kind not in "fiub" or value.shape != b[name].shape:
+            worst = max(worst, 0.0 if np.array_equal(value, b[name]) else np.inf)
+            continue
+        before, after = value.astype(np.float64), b[name].astype(np.float64)
+        scale = float(np.abs(before).max(initial=0.0)) or 1.0
+        change = float(np.abs(before - after).max(initial=0.0)) / scale
+        worst = max(worst, change if np.isfinite(change) else np.inf)
+    return worst

@@ -1,0 +1,66 @@
+"""Where a quantized model comes from, written into the model itself, and its final bytes."""
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from mlgate.errors import StageError
+from mlgate.evidence import canonical
+from mlgate.stages.quantize import ranges
+from mlgate.stages.quantize.candidates import Candidate, Workshop
+from mlgate.stages.quantize.graph import LARGEST
+
+
+def tools() -> dict[str, str]:
+    """Versions of the libraries that decide the bytes."""
+    return {
+        "numpy": np.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def origin(model: str, calibration: str, batch_size: int) -> dict[str, str]:
+    """What every candidate of one search has in common; digests as `sha256:<hex>`."""
+    return {
+        "mlgate.source": model,
+        "mlgate.calibration": calibration,
+        "mlgate.batch_size": str(batch_size),
+        "mlgate.tools": canonical(tools()).decode(),
+    }
+
+
+def finished(
+    model: onnx.ModelProto, candidate: Candidate, workshop: Workshop, common: Mapping[str, str]
+) -> bytes:
+    """The candidate's file, with its origin in `metadata_props`; equal models have equal bytes."""
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    properties |= common
+    properties["mlgate.scheme"] = candidate.scheme
+    properties["mlgate.kept"] = canonical(sorted(candidate.leaders)).decode()
+    if candidate.method:
+        properties["mlgate.ranges"] = ranges.digest(workshop.ranges_of(candidate.method))
+    del model.metadata_props[:]
+    for key in sorted(properties):
+        model.metadata_props.append(onnx.StringStringEntryProto(key=key, value=properties[key]))
+    if model.ByteSize() > LARGEST:
+        raise StageError(
+            f"{candidate.name} has {model.ByteSize():,} bytes, over the 2 GiB of one ONNX file",
+            hint="a smaller scheme may fit: int4-weight",
+        )
+    return model.SerializeToString(deterministic=True)
+
+
+def instruction_sets() -> list[str]:
+    """The processor's matrix instructions, which decide onnxruntime's int8 kernels."""
+    wanted = {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return [platform.machine()]
+    flags = next((x for x in lines if x.lower().startswith(("flags", "features"))), "")
+    return sorted(wanted & set(flags.split())) or [platform.machine()]

@@ -1,0 +1,121 @@
+"""Quantization ranges out of histograms: extrema, percentiles, least error, least divergence.
+
+Each method reads the same calibration pass, so another method costs no inference.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlgate.stages.quantize.calibrate import BINS, Activation
+
+Ranges = Mapping[str, tuple[float, float]]
+Floats = NDArray[np.float64]
+
+_LEVELS: Final = 255
+_FRACTIONS: Final = np.linspace(0.3, 1.0, 36)
+
+
+def minmax(seen: Activation) -> tuple[float, float]:
+    """What was seen, from lowest to highest."""
+    return seen.low, seen.high
+
+
+def percentile(share: float) -> Callable[[Activation], tuple[float, float]]:
+    """The range that holds `share` percent, the rest cut evenly from both ends.
+
+    A tensor without negative values keeps its minimum, and all is cut from above.
+    """
+
+    def of(seen: Activation) -> tuple[float, float]:
+        total = int(seen.histogram.sum())
+        if not total:
+            return seen.low, seen.high
+        edges = _edges(seen)
+        below = np.cumsum(seen.histogram) / total
+        cut = 1 - share / 100
+        low_cut, high_cut = (cut / 2, cut / 2) if seen.low < 0 else (0.0, cut)
+        low = edges[np.searchsorted(below, low_cut, side="right")] if low_cut else seen.low
+        high = edges[min(int(np.searchsorted(below, 1 - high_cut)) + 1, BINS)]
+        return max(float(low), seen.low), min(float(high), seen.high)
+
+    return of
+
+
+def least_error(seen: Activation) -> tuple[float, float]:
+    """The clipped range with the least mean squared error of 8 bits (rounding plus clipping)."""
+
+    def cost(low: float, high: float, centers: Floats, weights: Floats) -> float:
+        step = max(high - low, 1e-30) / _LEVELS
+        inside = np.clip(centers, low, high)
+        return float((weights * (centers - inside) ** 2).sum() + weights.sum() * step**2 / 12)
+
+    return _best(seen, cost)
+
+
+def least_divergence(seen: Activation) -> tuple[float, float]:
+    """The clipped range whose 8-bit histogram diverges least from the original (entropy).
+
+    Kullback–Leibler divergence after Migacz, "8-bit Inference with TensorRT" (GTC 2017).
+    """
+
+    def cost(low: float, high: float, centers: Floats, weights: Floats) -> float:
+        step = max(high - low, 1e-30) / _LEVELS
+        level = np.round((np.clip(centers, low, high) - low) / step).astype(int)
+        mass = np.bincount(level, weights, _LEVELS + 1)
+        bins = np.bincount(level, weights > 0, _LEVELS + 1)
+        kept = weights > 0
+        # What a level stands for is spread evenly over the bins that were merged into it.
+        model = (mass / np.maximum(bins, 1))[level][kept]
+        share = weights[kept] / weights.sum()
+        return float((share * np.log(share / np.maximum(model / weights.sum(), 1e-30))).sum())
+
+    return _best(seen, cost)
+
+
+METHODS: Final[Mapping[str, Callable[[Activation], tuple[float, float]]]] = {
+    "minmax": minmax,
+    "percentile-99.99": percentile(99.99),
+    "percentile-99.9": percentile(99.9),
+    "mse": least_error,
+    "entropy": least_divergence,
+}
+
+
+def ranges(activations: Mapping[str, Activation], method: str) -> dict[str, tuple[float, float]]:
+    """(low, high) of every tensor by `method`; always holds 0, as zero must be exact."""
+    of = METHODS[method]
+    found = {}
+    for name, seen in activations.items():
+        low, high = of(seen)
+        found[name] = (min(low, 0.0), max(high, 0.0))
+    return found
+
+
+def digest(found: Ranges) -> str:
+    """SHA-256 over names and ranges, as `sha256:<hex>`."""
+    whole = hashlib.sha256()
+    for name, (low, high) in sorted(found.items()):
+        whole.update(name.encode() + b"\0" + struct.pack("<ff", low, high))
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _best(
+    seen: Activation, cost: Callable[[float, float, Floats, Floats], float]
+) -> tuple[float, float]:
+    kept = np.flatnonzero(seen.histogram)
+    if not len(kept):
+        return seen.low, seen.high
+    edges = _edges(seen)
+    centers = (edges[kept] + edges[kept + 1]) / 2
+    weights = seen.histogram[kept].astype(np.float64)
+    options = [(f * min(seen.low, 0.0), f * max(seen.high, 0.0)) for f in _FRACTIONS]
+    return min(reversed(options), key=lambda option: cost(*option, centers, weights))
+
+
+def _edges(seen: Activation) -> Floats:
+    return np.linspace(-seen.span, seen.span, BINS + 1)

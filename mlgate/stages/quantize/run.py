@@ -1,0 +1,312 @@
+"""Measure the quantize stage: prepare, calibrate once, search, and confirm the single winner.
+
+The output `model` exists only when every gate of severity `fail` holds on the confirm part, by
+the judge that mlgate uses everywhere. Otherwise the least bad candidate is the output
+`best_effort`, and `details.refused` says why.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import onnx
+from pydantic import JsonValue
+
+from mlgate.errors import StageError
+from mlgate.evidence import Artifact, Comparison, Evidence, Measurement, digest_of, measured
+from mlgate.gate import GateResult, Outcome, judge_all
+from mlgate.stage import Job, Progress, seconds
+from mlgate.stages.quantize import account, graph
+from mlgate.stages.quantize.calibrate import calibrate
+from mlgate.stages.quantize.candidates import Candidate, Workshop, ladder
+from mlgate.stages.quantize.cascade import Operating, operate
+from mlgate.stages.quantize.custom import load
+from mlgate.stages.quantize.metrics import answers
+from mlgate.stages.quantize.parts import Parts, probe_of, read_parts
+from mlgate.stages.quantize.prepare import Prepared, prepare
+from mlgate.stages.quantize.provenance import origin, tools
+from mlgate.stages.quantize.scoring import Array, Row, Scoring, Seen
+from mlgate.stages.quantize.search import Search
+from mlgate.stages.quantize.session import Session
+from mlgate.stages.quantize.spec import PythonMetric, Quantize
+from mlgate.stages.quantize.tasks import score
+from mlgate.stages.quantize.trial import Bench, Trial, evidence_of
+from mlgate.stages.quantize.vectors import measure_vectors
+
+_PROBE = 64
+
+
+def measure(job: Job[Quantize]) -> Evidence:
+    """Evidence of the search and of its winner. Raises `StageError` when it cannot be measured."""
+    if job.options.vectors is not None:
+        return measure_vectors(job, default_confidence(job))
+    began = time.monotonic()
+    model = job.options.model
+    assert model is not None
+    located = job.inputs[model]
+    path = Path(located.location)
+    source = graph.load(path)
+    session = Session(path, name=path.name)
+    graph.refuse_quantized(source)
+    parts = read_parts(job, session.inputs)
+    bench = _bench(job, session, graph.size_on_disk(path), parts)
+    baseline = bench.answers_of(session, parts.search)
+    bench.baseline.update(baseline)
+    _refuse_constant(bench, baseline[bench.scoring.output])
+    digest = located.digest or digest_of(path.read_bytes())
+    if not graph.quantizable(source):
+        return _passed_through(job, bench, parts, path, digest)
+    trial, search, prepared = _searched(job, bench, parts, source, digest, began)
+    return _confirmed(job, bench, parts, trial, search, prepared, path)
+
+
+def default_confidence(job: Job[Quantize]) -> float:
+    """The confidence of gates that state none: what no gate states, or the highest there is."""
+    stated = {gate.confidence for gate in job.options.gates}
+    left = [c for c in job.confidences if c not in stated]
+    return max(left or job.confidences)
+
+
+def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Bench:
+    options = job.options
+    names = [port.name for port in session.outputs]
+    output = options.output or names[0]
+    if output not in names:
+        raise StageError(
+            f"the model has no output {output!r}",
+            hint=_nearest(output, names, "its outputs"),
+        )
+    custom = []
+    for name, metric in sorted(options.metrics.items()):
+        where = job.inputs[metric.python].location if isinstance(metric, PythonMetric) else ""
+        custom.append((name, load(name, metric, where, job.workdir)))
+    top_k = {int(k) for g in options.gates for k in re.findall(r"^accuracy\.top(\d+)$", g.metric)}
+    return Bench(
+        source=session,
+        source_bytes=size,
+        search=parts.search,
+        confirm_count=len(parts.confirm),
+        scoring=Scoring(
+            task=options.task,
+            output=output,
+            confidences=job.confidences,
+            wanted=frozenset(gate.metric for gate in options.gates),
+            classes=options.classes,
+            top_k=tuple(sorted({*options.top_k, *top_k})),
+            threshold=options.threshold,
+            custom=tuple(custom),
+            by_class_and_slice=any("slice" in g.where and "class" in g.where for g in options.gates),
+        ),
+        gates=options.gates,
+        confidence=default_confidence(job),
+        batch_size=options.batch_size,
+        threads=job.threads,
+        time=options.wants_latency,
+    )
+
+
+def _refuse_constant(bench: Bench, scores: Array) -> None:
+    if bench.scoring.task != "classification":
+        return
+    said = answers(scores, bench.scoring.threshold)
+    if (said == said[0]).all():
+        raise StageError(
+            f"the source model answers class {said[0]} for all {len(said)} search samples",
+            hint="nothing can be compared with that: check output, threshold and the inputs' scale",
+        )
+
+
+def _searched(
+    job: Job[Quantize],
+    bench: Bench,
+    parts: Parts,
+    source: onnx.ModelProto,
+    digest: str,
+    began: float,
+) -> tuple[Trial, Search, Prepared]:
+    options = job.options
+    size = bench.source.fixed_batch or options.batch_size
+    probe = next(probe_of(parts.calibration, _PROBE).batches(bench.source.fixed_batch or _PROBE))
+    prepared = prepare(source, options.prepare, probe, job.workdir)
+    bench.inferences += len(next(iter(probe.values()))) * (1 + len(prepared.account))
+    _check_names(options.exclude, prepared.model, source)
+    job.tell(Progress("calibrating"))
+    calibration = calibrate(prepared.model, parts.calibration.batches(size), threads=job.threads)
+    bench.inferences += calibration.samples
+    workshop = Workshop(
+        model=prepared.model,
+        calibration=calibration,
+        excluded=options.exclude,
+        provider=options.provider,
+        correct="bias-correct" in options.prepare,
+        workdir=job.workdir,
+    )
+    search = Search(
+        bench=bench,
+        workshop=workshop,
+        origin=origin(digest, parts.calibration.digest(), size),
+        probe=probe,
+        most_trials=options.limits.trials,
+        deadline=began + min(seconds(options.limits.seconds), 0.8 * job.seconds),
+        tell=job.tell,
+    )
+    trial = search.run(list(ladder(options.ladder, prepared.model)))
+    if trial is None:
+        reasons = "; ".join(f"{name}: {why}" for name, why in search.failures.items())
+        raise StageError(
+            f"no candidate could be built: {reasons or search.stopped}",
+            hint="try another ladder; fp16 fits most models",
+        )
+    return trial, search, prepared
+
+
+def _confirmed(
+    job: Job[Quantize],
+    bench: Bench,
+    parts: Parts,
+    trial: Trial,
+    search: Search,
+    prepared: Prepared,
+    path: Path,
+) -> Evidence:
+    options = job.options
+    job.tell(Progress(f"confirming {trial.candidate.name} on {len(parts.confirm)} samples"))
+    session = Session(trial.data, name=trial.candidate.name)
+    before = bench.answers_of(bench.source, parts.confirm)
+    after = bench.answers_of(session, parts.confirm)
+    seen = Seen(before, after, parts.confirm.labels, parts.confirm.slices)
+    rows: tuple[Row, ...] = (*score(bench.scoring, seen), *bench.sizes(trial.data))
+    if bench.time:
+        rows += bench.latency(session, parts.confirm)
+    operating: Operating | None = None
+    if options.cascade is not None:
+        inner = bench.answers_of(session, parts.search)
+        tuned = Seen(bench.baseline, inner, parts.search.labels, parts.search.slices)
+        operating = operate(options.cascade, bench.scoring, tuned, seen, bench.confidence)
+        rows += operating.rows
+    rows += _counts(bench, passes=1)
+    results, refused = judged(job, rows)
+    name = "best_effort" if refused else "model"
+    outputs = {name: _written(job, f"{path.stem}.{_suffix(trial.candidate)}.onnx", trial.data)}
+    if operating is not None and operating.data and not refused:
+        file = _written(job, f"{path.stem}.cascade.json", operating.data)
+        outputs["cascade"] = file.model_copy(update={"media_type": "application/json"})
+    details = account.details(bench, parts, trial, search, prepared, seen)
+    details |= verdict_details(results, refused)
+    if operating is not None:
+        details["cascade"] = operating.details
+    return whole(job, rows, outputs, details)
+
+
+def _passed_through(
+    job: Job[Quantize], bench: Bench, parts: Parts, path: Path, digest: str
+) -> Evidence:
+    kinds = sorted({node.op_type for node in graph.load(path).graph.node})
+    if not job.options.passthrough:
+        raise StageError(
+            f"{path.name} has nothing to quantize: no layer with float weights "
+            f"(its operators: {', '.join(kinds[:8])})",
+            hint="passthrough: true hands it on as it is",
+        )
+    data = path.read_bytes()
+    answers_ = bench.answers_of(bench.source, parts.confirm)
+    seen = Seen(answers_, answers_, parts.confirm.labels, parts.confirm.slices)
+    rows = (*score(bench.scoring, seen), *bench.sizes(data), *_counts(bench, passes=0))
+    results, refused = judged(job, rows)
+    details: dict[str, JsonValue] = {"passed_through": True, "source": digest}
+    details |= verdict_details(results, refused)
+    artifact = _written(job, path.name, data)
+    return whole(job, rows, {"best_effort" if refused else "model": artifact}, details)
+
+
+def judged(job: Job[Quantize], rows: Sequence[Row]) -> tuple[tuple[GateResult, ...], str | None]:
+    """(results of all gates, why the output is not approved: None when it is)."""
+    gates = job.options.gates
+    results = judge_all(gates, evidence_of(rows), confidence=default_confidence(job))
+    must = [r for gate, r in zip(gates, results, strict=True) if gate.severity == "fail"]
+    if not must:
+        return results, "no gate of severity fail: nothing says that it may be used"
+    lost = [r for r in must if r.rank > Outcome.WARN]
+    return results, "; ".join(f"{r.outcome}: {r.message}" for r in lost) or None
+
+
+def verdict_details(results: Sequence[GateResult], refused: str | None) -> dict[str, JsonValue]:
+    """What the stage decided on: whether its output is approved, and by which gates."""
+    found: dict[str, JsonValue] = {"approved": refused is None}
+    if refused is not None:
+        found["refused"] = refused
+    found["gates"] = [result.model_dump(mode="json", exclude_none=True) for result in results]
+    return found
+
+
+def whole(
+    job: Job[Quantize],
+    rows: Sequence[Row],
+    outputs: dict[str, Artifact],
+    details: dict[str, JsonValue],
+) -> Evidence:
+    """The evidence, its inputs named by their option."""
+    options = job.options
+    given = {
+        "model": options.model,
+        "calibration": options.calibration.dataset if options.calibration else None,
+        "evaluation": options.evaluation.dataset if options.evaluation else None,
+        "search": options.search.dataset if options.search else None,
+        "matrix": options.vectors.matrix if options.vectors else None,
+        "queries": options.vectors.queries if options.vectors else None,
+    }
+    inputs = {
+        name: digest
+        for name, value in given.items()
+        if value is not None and (digest := job.inputs[value].digest) is not None
+    }
+    return Evidence(
+        uses="quantize",
+        inputs=inputs,
+        measurements=tuple(row for row in rows if isinstance(row, Measurement)),
+        comparisons=tuple(row for row in rows if isinstance(row, Comparison)),
+        outputs=outputs,
+        tools=tools(),
+        details=details,
+    )
+
+
+def _counts(bench: Bench, *, passes: int) -> tuple[Row, ...]:
+    return (
+        measured("trials", bench.trials, unit="count"),
+        measured("calibration_passes", passes, unit="count"),
+        measured("sample_inferences", bench.inferences, unit="count"),
+    )
+
+
+def _written(job: Job[Quantize], name: str, data: bytes) -> Artifact:
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-") or "model.onnx"
+    (job.workdir / name).write_bytes(data)
+    media = "application/onnx"
+    return Artifact(name=name, digest=digest_of(data), size_bytes=len(data), media_type=media)
+
+
+def _suffix(candidate: Candidate) -> str:
+    return candidate.scheme.removesuffix("-qdq").replace("int8-qdq-", "int8-")
+
+
+def _check_names(
+    exclude: Sequence[str], prepared: onnx.ModelProto, source: onnx.ModelProto
+) -> None:
+    known = [node.name for node in prepared.graph.node]
+    for name in exclude:
+        if name not in known:
+            folded = any(node.name == name for node in source.graph.node)
+            raise StageError(
+                f"exclude names the node {name!r}, "
+                + ("which folding has merged into another" if folded else "which is not there"),
+                hint=_nearest(name, known, "the nodes"),
+            )
+
+
+def _nearest(name: str, known: list[str], what: str) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"{what}: {', '.join(known[:12])}"

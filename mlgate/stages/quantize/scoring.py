@@ -1,0 +1,218 @@
+"""Evidence rows of one candidate: every task metric with its intervals, paired with the source.
+
+A gate on the change of a proportion looks at the paired score interval, every other metric at a
+bootstrap over samples. `projected` foresees the intervals on another number of samples; that is
+how the search guesses whether a candidate would be confirmed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlgate.errors import StageError
+from mlgate.evidence import Bounds, Comparison, Measurement, measured, rounded, unmeasured
+from mlgate.stages.quantize import metrics
+from mlgate.stages.quantize.comparison import FEWEST, Interval, Pairs, bootstrap, proportion
+from mlgate.stages.quantize.custom import Custom
+from mlgate.stages.quantize.spec import Task
+
+Array = NDArray[Any]
+Flags = NDArray[np.bool_]
+Index = NDArray[np.intp]
+Row = Measurement | Comparison
+MOST_CLASSES = 200
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What to measure. `wanted` are the metrics that gates name: costly ones are measured only then.
+
+    With `only_wanted`, nothing else is measured at all.
+    """
+
+    task: Task
+    output: str
+    confidences: tuple[float, ...]
+    wanted: frozenset[str]
+    classes: tuple[str, ...] = ()
+    top_k: tuple[int, ...] = ()
+    threshold: float = 0.5
+    custom: tuple[tuple[str, Custom], ...] = ()
+    by_class_and_slice: bool = False
+    projected: float = 1.0
+    only_wanted: bool = False
+
+    def foreseeing(self, factor: float) -> "Scoring":
+        """The same, for `factor` times as many samples, and only what gates look at."""
+        return replace(self, projected=factor, only_wanted=True)
+
+    def at(self, confidences: tuple[float, ...]) -> "Scoring":
+        """The same at other confidences."""
+        return replace(self, confidences=confidences)
+
+    def wants(self, name: str) -> bool:
+        return not self.only_wanted or name in self.wanted
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What both models gave on the same samples: outputs by name [n, …], labels, slices."""
+
+    source: Mapping[str, Array]
+    candidate: Mapping[str, Array]
+    labels: Array | None
+    slices: Mapping[str, Array]
+
+    def first(self, count: int) -> "Seen":
+        """The first `count` samples."""
+        return Seen(
+            {name: value[:count] for name, value in self.source.items()},
+            {name: value[:count] for name, value in self.candidate.items()},
+            None if self.labels is None else self.labels[:count],
+            {name: value[:count] for name, value in self.slices.items()},
+        )
+
+
+def groups(seen: Seen, count: int) -> Iterator[tuple[dict[str, str], Index]]:
+    """All samples, then those of each slice, with the labels that say so."""
+    yield {}, np.arange(count)
+    for column in sorted(seen.slices):
+        for value in sorted(set(seen.slices[column].tolist())):
+            yield {"slice": f"{column}={value}"}, np.flatnonzero(seen.slices[column] == value)
+
+
+def share(scoring: Scoring, name: str, right: Flags, labels: Mapping[str, str]) -> Measurement:
+    """A share with exact bounds; what no sample speaks for is not measured."""
+    n, k = len(right), scoring.projected
+    if n == 0:
+        return unmeasured(name, "no sample to measure it on", labels=labels)
+    hits = float(np.count_nonzero(right))
+    bounds = [proportion(hits * k, n * k, c) for c in scoring.confidences]
+    return measured(name, hits / n, labels=labels, bounds=bounds, n=n)
+
+
+def paired(
+    scoring: Scoring, name: str, before: Flags, after: Flags, labels: Mapping[str, str]
+) -> Iterator[Row]:
+    yield share(scoring, name, after, labels)
+    n, k = len(after), scoring.projected
+    if n == 0:
+        yield Comparison(
+            name=name,
+            to="source",
+            value=None,
+            reference=None,
+            labels=dict(labels),
+            reason="no sample to measure it on",
+            n=0,
+        )
+        return
+    pairs = Pairs.of(before, after).scaled(k)
+    had = float(np.count_nonzero(before))
+    differences = [pairs.interval(c) for c in scoring.confidences]
+    ratios = []
+    for c in scoring.confidences if had else ():
+        # The change and the level it is a share of, each at half the error: both hold at `c`.
+        half = (1 + c) / 2
+        _, low, high = pairs.interval(half)
+        least = max(proportion(had * k, n * k, half)[1], 1e-12)
+        ratios.append((c, max(0.0, 1 + min(low / least, low)), 1 + max(high / least, high)))
+    yield Comparison(
+        name=name,
+        to="source",
+        value=rounded(float(np.count_nonzero(after)) / n),
+        reference=rounded(had / n),
+        labels=dict(labels),
+        difference=bounds_of(differences),
+        ratio=bounds_of(ratios),
+        n=n,
+    )
+
+
+def mean(
+    scoring: Scoring, name: str, values: NDArray[np.float64], labels: Mapping[str, str]
+) -> Measurement:
+    return _measurement(
+        scoring, name, lambda index: float(values[index].mean()), len(values), labels
+    )
+
+
+def both(
+    scoring: Scoring,
+    name: str,
+    before: Callable[[Index], float],
+    after: Callable[[Index], float],
+    n: int,
+    labels: Mapping[str, str],
+) -> Iterator[Row]:
+    yield _measurement(scoring, name, after, n, labels)
+    yield resampled(scoring, name, before, after, n, labels)
+
+
+def _measurement(
+    scoring: Scoring,
+    name: str,
+    statistic: Callable[[Index], float],
+    n: int,
+    labels: Mapping[str, str],
+) -> Measurement:
+    if n == 0:
+        return unmeasured(name, "no sample to measure it on", labels=labels)
+    bounds = bootstrap(statistic, n, scoring.confidences, projected=scoring.projected)
+    if not bounds:
+        return unmeasured(name, _too_few(n), labels=labels)
+    return measured(name, statistic(np.arange(n)), labels=labels, bounds=bounds, n=n)
+
+
+def resampled(
+    scoring: Scoring,
+    name: str,
+    before: Callable[[Index], float],
+    after: Callable[[Index], float],
+    n: int,
+    labels: Mapping[str, str],
+) -> Comparison:
+    """A comparison whose difference and ratio are bootstrapped over the same samples."""
+    everything = np.arange(n)
+    value, reference = (after(everything), before(everything)) if n else (np.nan, np.nan)
+
+    def bounds(statistic: Callable[[Index], float]) -> tuple[Interval, ...]:
+        return bootstrap(statistic, n, scoring.confidences, projected=scoring.projected)
+
+    differences = bounds(lambda index: after(index) - before(index)) if n else ()
+    if not differences or not np.isfinite([value, reference]).all():
+        return Comparison(
+            name=name,
+            to="source",
+            value=None,
+            reference=None,
+            labels=dict(labels),
+            reason=_too_few(n) if n < FEWEST else f"{name} is not a finite number here",
+            n=n,
+        )
+    ratios: tuple[Interval, ...] = ()
+    if reference > 0:
+        ratios = bounds(lambda index: after(index) / (before(index) or np.nan))
+    return Comparison(
+        name=name,
+        to="source",
+        value=rounded(value),
+        reference=rounded(reference),
+        labels=dict(labels),
+        difference=bounds_of(differences),
+        ratio=bounds_of(ratios),
+        n=n,
+    )
+
+
+def bounds_of(intervals: Sequence[Interval]) -> tuple[Bounds, ...]:
+    return tuple(Bounds(confidence=c, low=rounded(lo), high=rounded(hi)) for c, lo, hi in intervals)
+
+
+def _too_few(n: int) -> str:
+    if n < FEWEST:
+        return f"{n} samples are too few for an interval: at least {FEWEST}"
+    return "most resamples have no finite value"
