@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, ClassVar, Final
 
 from pydantic import ValidationError
 
@@ -70,6 +70,9 @@ class Execution:
     `cores` bounds how many stages run side by side.
     """
 
+    # How a worker is started; -P: a user's numpy.py beside the spec is not what we import.
+    worker: ClassVar[tuple[str, ...]] = (sys.executable, "-P", "-m", "mlgate.worker")
+
     plan: Plan
     keys: Mapping[str, Key]
     store: Store
@@ -78,7 +81,6 @@ class Execution:
     cores: int
     tell: Tell
     use_cache: bool = True
-    worker: tuple[str, ...] = (sys.executable, "-P", "-m", "mlgate.worker")
     results: dict[str, Result] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
     _events: "queue.Queue[tuple[str, Progress | None]]" = field(default_factory=queue.Queue)
@@ -254,7 +256,7 @@ class Execution:
         except subprocess.TimeoutExpired:  # it closed its pipe, and lives
             _kill(running.process, signal.SIGKILL)
             running.process.wait()
-        _kill(running.process, signal.SIGKILL)  # whatever it left behind
+        _bury(running.process)  # and whatever it left behind
         result = self._answer(running)
         if isinstance(result, Broke) and running.attempt < node.options.retries:
             self._again[node.id] = running.attempt + 1
@@ -330,8 +332,7 @@ class Execution:
                 running.process.wait(timeout=_GRACE_S)
             except subprocess.TimeoutExpired:
                 pass
-            _kill(running.process, signal.SIGKILL)
-            running.process.wait()
+            _bury(running.process)
         self._running.clear()
 
 
@@ -364,6 +365,13 @@ def _kill(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
         os.killpg(process.pid, how)
 
 
+def _bury(process: subprocess.Popen[bytes]) -> None:
+    _kill(process, signal.SIGKILL)
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
 def _crash(running: _Running) -> Broke:
     """Why a worker ended without an answer."""
     code = running.process.returncode
@@ -375,6 +383,8 @@ def _crash(running: _Running) -> Broke:
         name = signal.Signals(-code).name
         hint = f"a native library crashed{last and ': ' + last}"
         return Broke(f"its process died of {name}", hint)
+    if code == 0:
+        return Broke("its process ended without an answer (exit code 0)", "see the stage's log")
     return Broke(f"it failed unexpectedly: {last or f'exit code {code}'}", "see the stage's log")
 
 

@@ -450,7 +450,7 @@ def _samples_needed(
     half = max(width for gap, width in sides if gap == distance)
     if distance <= 1e-12 * max(1.0, abs(value)):
         return "the value lies on the limit, and more samples will not decide"
-    needed = math.ceil(n * (half / distance) ** 2)
+    needed = math.ceil(rounded(n * (half / distance) ** 2))
     return f"about {needed:,} samples would decide, {n:,} were there" if needed > n else None
 
 

@@ -38,7 +38,7 @@ def order(
     return json.dumps(
         {
             "stage": stage,
-            "options": options.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "options": options.model_dump(mode="json", by_alias=True),
             "located": {k: [at.location, at.digest] for k, at in located.items()},
             "confidences": confidences,
             "now": now.isoformat(),

@@ -54,3 +54,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no NVIDIA GPU here")
     if item.get_closest_marker("node") and shutil.which("node") is None:
         pytest.skip("Node.js is not installed")
+
+
+@pytest.fixture
+def fake_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fakes of tests/fakes.py, known for one test, in this process and in workers."""
+    from mlgate.execute import Execution
+    from mlgate.stages import STAGES
+    from tests import fakes
+
+    for uses, stage in fakes.FAKES.items():
+        monkeypatch.setitem(STAGES, uses, stage)  # type: ignore[arg-type]  # a dict underneath
+    monkeypatch.setattr(Execution, "worker", fakes.WORKER)

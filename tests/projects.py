@@ -1,0 +1,72 @@
+"""Projects as literals, and the command line as a process."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlgate.check import Checked, check
+from mlgate.execute import News
+from mlgate.lint import load
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def tree(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write files below a folder; returns the folder."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def stages(**blocks: Any) -> str:
+    """A spec with these stages, as text (JSON is YAML)."""
+    return json.dumps({"version": 1, "name": "t", "stages": blocks}, indent=1)
+
+
+def probe(value: float | None = 1.0, *, limit: float = 1.0, **options: Any) -> dict[str, Any]:
+    """A fake stage's block whose one gate is `probe ≤ limit`."""
+    gates = [{"metric": "probe", "max": limit}]
+    return {"uses": "probe", "value": value, "gates": gates, **options}
+
+
+@dataclass
+class Heard:
+    """Remembers the news of a run."""
+
+    news: list[News] = field(default_factory=list)
+
+    def __call__(self, news: News) -> None:
+        self.news.append(news)
+
+    def of(self, stage: str) -> list[str]:
+        return [n.what for n in self.news if n.stage == stage]
+
+
+def run(folder: Path, tell: Callable[[News], None] = lambda _: None, **options: Any) -> Checked:
+    """Check the spec in a folder, in this process."""
+    spec = load(folder / "mlgate.yaml")
+    return check(spec, now=lambda: NOW, tell=tell, **options)
+
+
+def mlgate(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 120
+) -> "subprocess.CompletedProcess[str]":
+    """The command line as a process, in a scrubbed environment."""
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "JAVA_HOME")}
+    return subprocess.run(
+        [sys.executable, "-m", "mlgate", *arguments],
+        cwd=cwd,
+        env={**kept, "PYTHONPATH": str(Path(__file__).parent.parent), **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
