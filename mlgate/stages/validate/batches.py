@@ -19,6 +19,7 @@ from mlgate.stages.validate.gx import (
     MetricConfiguration,
     SqlAlchemyBatchData,
     Validator,
+    quietly,
 )
 from mlgate.stages.validate.missing_values import SparkExecutionEngine
 from mlgate.stages.validate.pandas_metrics import FrameExecutionEngine
@@ -139,8 +140,10 @@ def _spark_frame(session: "SparkSession", table: Table, reader: str) -> "DataFra
         source = source.option("header", "true").option("quote", '"').option("escape", '"')
     if reader != "parquet":
         source = source.schema(from_arrow_schema(table.schema))
-    frame = source.format(reader).load(list(table.files)).select(
-        *(F.col(quoted_for_spark(f.name)) for f in table.schema)
+    frame = (
+        source.format(reader)
+        .load(list(table.files))
+        .select(*(F.col(quoted_for_spark(f.name)) for f in table.schema))
     )
     floating = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     for name in floating:
@@ -177,7 +180,8 @@ def open_sql(url: str, *, table: str | None = None, query: str | None = None) ->
             else SqlAlchemyBatchData(execution_engine=engine, query=query, create_temp_table=False)
         )
         validator = Validator(execution_engine=engine, batches=[GXBatch(data=data)])
-        columns = validator.get_metric(MetricConfiguration("table.columns", {}))
+        with quietly():
+            columns = validator.get_metric(MetricConfiguration("table.columns", {}))
     except (sa.exc.SQLAlchemyError, LookupError, ValueError) as error:
         raise StageError(
             f"{what} cannot be read from the database ({type(error).__name__})",

@@ -5,10 +5,7 @@ loses the order, and lets one exception spoil every other result. What it says i
 apart here; its overall `success` is never read.
 """
 
-import contextlib
-import io
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final, Literal
@@ -16,7 +13,7 @@ from typing import Any, Final, Literal
 from mlgate.errors import StageError
 from mlgate.stages.validate.batches import Batch
 from mlgate.stages.validate.failing_rows import failing_rows
-from mlgate.stages.validate.gx import MetricConfiguration
+from mlgate.stages.validate.gx import MetricConfiguration, quietly
 from mlgate.stages.validate.plain_values import plain
 from mlgate.stages.validate.suites import Severity, Suite, SuiteEntry, load_suite
 from mlgate.stages.validate.table import without_values
@@ -112,7 +109,7 @@ def run_suite(
     unknown = [key for key in keys if key not in batch.columns]
     if values == "keys" and unknown:
         raise StageError(_not_there(unknown[0], batch))
-    with _quiet():
+    with quietly():
         _check_rows(batch, min_rows)
         answers = _settled_before(suite, batch)
         open_ = [entry for entry in suite.entries if entry.index not in answers]
@@ -122,18 +119,6 @@ def run_suite(
             _interpreted(entry, answers[entry.index], batch, entry.index in empty, values, keys)
             for entry in suite.entries
         )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars, no warnings: GX writes them to whatever stderr is at that moment."""
-    with (
-        contextlib.redirect_stderr(io.StringIO()),
-        contextlib.redirect_stdout(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _check_rows(batch: Batch, min_rows: int) -> None:
@@ -148,8 +133,9 @@ def _check_rows(batch: Batch, min_rows: int) -> None:
     if rows < needed:
         raise StageError(
             f"the dataset has {_rows(rows)}, and at least {needed:,} must be there to judge it",
-            hint="was the extract cut short? else lower `min_rows`" if rows else
-            "is it the right file, and does `filter` let any row through?",
+            hint="was the extract cut short? else lower `min_rows`"
+            if rows
+            else "is it the right file, and does `filter` let any row through?",
         )
 
 
@@ -225,13 +211,21 @@ def _ask(batch: Batch, entries: Sequence[SuiteEntry]) -> dict[int, _Answer]:
             },
         )
     except Exception as error:  # noqa: BLE001 - it catches most, not all, of what metrics raise
-        return {e.index: _Answer(False, {}, without_values(str(error))) for e in entries}
+        return {e.index: _Answer(False, {}, _problem(str(error))) for e in entries}
     for one in results:
         index = (one.expectation_config.meta or {}).get("mlgate")
         raised = _raised(one.exception_info)
-        problem = without_values(raised) if raised is not None else None
+        problem = _problem(raised) if raised is not None else None
         answers[index] = _Answer(bool(one.success), one.result or {}, problem)
     return answers
+
+
+def _problem(text: str) -> str:
+    """An exception's message without what it quotes, which may be data."""
+    line = without_values(text)
+    if "Out of Memory" in line:
+        return "it does not fit into `memory`, and spilling did not help; raise `memory`"
+    return f"it cannot be evaluated: {line}" if line.strip("… .") else "it cannot be evaluated"
 
 
 def _raised(info: Mapping[str, Any] | None) -> str | None:
@@ -281,12 +275,13 @@ def _interpreted(
     problem = answer.problem
     if problem is None and counts["element_count"] == 0:
         problem = "no row is selected, so nothing was checked"
+        counts = dict.fromkeys(counts, 0)  # SQL sums no rows to NULL
     elif problem is None and empty:
         problem = "the column has no value at all, so nothing was checked"
     outcome: Outcome = "error" if problem else "pass" if answer.success else "fail"
     rows: tuple[int, ...] = ()
     shown: tuple[Any, ...] = ()
-    if outcome == "fail":
+    if outcome == "fail" and counts["unexpected_count"]:
         rows, shown = _located(entry, batch, values, keys)
     observed = None if problem else _observed(entry, answer.result, values)
     return ExpectationResult(

@@ -8,11 +8,13 @@ messages quote values of the data, so its loggers are shut.
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import ModuleType
 from typing import Final
 
@@ -99,6 +101,19 @@ with _lazily():
     from great_expectations.validator.metric_configuration import MetricConfiguration
     from great_expectations.validator.validator import Validator
 
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """No progress bars, no warnings: GX writes them to whatever stderr is at that moment."""
+    with (
+        redirect_stderr(io.StringIO()),
+        redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
 __all__ = [
     "Batch",
     "ColumnMapExpectation",
@@ -131,5 +146,6 @@ __all__ = [
     "metric_partial",
     "metric_value",
     "multicolumn_condition_partial",
+    "quietly",
     "spark_functions",
 ]

@@ -56,7 +56,9 @@ class Location:
         except PermissionError:
             raise _unreadable(file) from None
         except OSError as error:
-            raise StageError(f"{shown(file)} cannot be opened: {error.strerror}") from None
+            raise StageError(
+                f"{shown(file)} cannot be opened: {error.strerror}", hint="is it a plain file?"
+            ) from None
 
 
 def shown(location: str) -> str:
@@ -155,7 +157,10 @@ def _remote(location: str) -> tuple[str, list[str], "AbstractFileSystem"]:
         raise MissingPackage(wanted[1] if wanted else str(error.name)) from None
     except ValueError:
         scheme = location.split("://")[0]
-        raise StageError(f"{scheme}:// is not a kind of storage that is known here") from None
+        raise StageError(
+            f"{scheme}:// is not a kind of storage that is known here",
+            hint="fsspec must know it: s3://, gs://, az://, memory://, file://, …",
+        ) from None
     except Exception as error:  # noqa: BLE001 - each storage library has its own exceptions
         raise StageError(
             f"{name} cannot be listed ({type(error).__name__})",

@@ -100,9 +100,7 @@ def _extent(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[int,
     return row if row is not None else (0, None)
 
 
-def _edges(
-    connection: duckdb.DuckDBPyConnection, source: Source, here: _Range
-) -> list[Any] | None:
+def _edges(connection: duckdb.DuckDBPyConnection, source: Source, here: _Range) -> list[Any] | None:
     """Upper edges of bins that divide the range, or None when all its values are equal."""
     grid = [i / _BINS for i in range(1, _BINS)]
     column = source.column

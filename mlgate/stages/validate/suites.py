@@ -17,6 +17,7 @@ from mlgate.stages.validate.gx import (
     ExpectationConfiguration,
     get_expectation_impl,
     list_registered_expectation_implementations,
+    quietly,
 )
 
 Severity = Literal["critical", "warning", "info"]
@@ -112,10 +113,11 @@ def _entry(suite: str, index: int, written: object) -> SuiteEntry:
         )
     try:
         # The index in `meta` is how a result finds its way back: GX changes the order.
-        configuration = ExpectationConfiguration(
-            type=type_, kwargs=dict(kwargs), meta={"mlgate": index}, severity=severity
-        )
-        expectation = configuration.to_domain_obj()
+        with quietly():
+            configuration = ExpectationConfiguration(
+                type=type_, kwargs=dict(kwargs), meta={"mlgate": index}, severity=severity
+            )
+            expectation = configuration.to_domain_obj()
     except Exception as error:  # noqa: BLE001 - GX and its pydantic raise many kinds
         raise _wrong_arguments(where, type_, error) from None
     return SuiteEntry(index, type_, kwargs, severity, configuration, expectation)

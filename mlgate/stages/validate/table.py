@@ -113,7 +113,9 @@ def open_table(
                 schema, source = _csv(connection, place)
             case "jsonl":
                 schema, source = _jsonl(connection, place)
-        _check_names(place, schema)
+        if not schema.names:
+            raise StageError(f"{place.location} has no columns", hint="is it the right file?")
+        _check_names(place.location, schema.names)
         where = checked(connection, filter, schema.names) if filter is not None else "true"
         try:
             _create_views(connection, schema, source, view, where)
@@ -186,7 +188,8 @@ def _from_duckdb(what: str, text: str) -> StageError:
     if "JSON" in text and ("Malformed" in text or "Invalid" in text):
         return StageError(f"{where}: not JSON", hint="each line must be one JSON object")
     return StageError(
-        f"{where} cannot be read: {without_values(text)}", hint="is the file whole and of this format?"
+        f"{where} cannot be read: {without_values(text)}",
+        hint="is the file whole and of this format?",
     )
 
 
@@ -295,7 +298,10 @@ def _header(place: Location, file: str) -> tuple[str, list[str]]:
         try:
             start = pa.input_stream(stream, compression=packed).read(_HEADER_BYTES)
         except OSError:
-            raise StageError(f"{shown(file)} is not whole: it cannot be unpacked") from None
+            raise StageError(
+                f"{shown(file)} is not whole: it cannot be unpacked",
+                hint="was the job that writes it interrupted?",
+            ) from None
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise StageError(
             f"{shown(file)}: the text is UTF-16, not UTF-8",
@@ -309,9 +315,7 @@ def _header(place: Location, file: str) -> tuple[str, list[str]]:
         )
     delimiter = max(",;\t|", key=first.count)
     names = next(csv.reader(io.StringIO(text), delimiter=delimiter))
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise StageError(f"{shown(file)}: two columns have the name {twice[0]!r}")
+    _check_names(shown(file), names)
     return delimiter, names
 
 
@@ -401,15 +405,13 @@ def _same_names(found: dict[str, list[str]]) -> None:
             )
 
 
-def _check_names(place: Location, schema: pa.Schema) -> None:
-    if not schema.names:
-        raise StageError(f"{place.location} has no columns", hint="is it the right file?")
-    seen: dict[str, str] = {}
-    for name in schema.names:
-        if name.lower() in seen or name.lower() == ROW:
+def _check_names(what: str, names: Sequence[str]) -> None:
+    seen = {ROW: ROW}
+    for name in names:
+        if name.lower() in seen:
             raise StageError(
-                f"{place.location}: the column names {seen.get(name.lower(), ROW)!r} and {name!r} "
-                "cannot be told apart",
+                f"{what}: the column names {seen[name.lower()]!r} and {name!r} cannot be told "
+                "apart",
                 hint="rename one: SQL does not distinguish upper and lower case",
             )
         seen[name.lower()] = name
