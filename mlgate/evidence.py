@@ -50,6 +50,19 @@ class Frozen(BaseModel):
         return canonical(self.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
+def tuples(value: Any) -> Any:
+    """A JSON value with tuples for its lists, at any depth.
+
+    For `model_validator(mode="before")`: below one, pydantic no longer knows that the value was
+    JSON, and a strict model wants tuples where it declares them.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return value
+
+
 class Bounds(Frozen):
     """An interval at a stated confidence. An end that is None is unbounded."""
 
@@ -77,7 +90,7 @@ class Measurement(Frozen):
     """
 
     name: str
-    value: float | None
+    value: float | None = None
     labels: Labels = {}
     unit: str = "1"
     bounds: tuple[Bounds, ...] = ()
@@ -101,8 +114,8 @@ class Comparison(Frozen):
 
     name: str
     to: str
-    value: float | None
-    reference: float | None
+    value: float | None = None
+    reference: float | None = None
     labels: Labels = {}
     unit: str = "1"
     difference: tuple[Bounds, ...] = ()

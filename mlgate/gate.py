@@ -473,12 +473,12 @@ def _show(x: float | None, unit: str) -> str:
 
 
 def _distance(gate: Gate, finding: _Finding) -> float:
-    """How bad a finding is among findings of one outcome: larger is worse."""
+    """How bad a finding is among findings of one outcome: the end of its interval that counts."""
     if finding.observed is None:
         return math.inf
     if gate.min is not None:
-        return -finding.observed
-    return finding.observed
+        return math.inf if finding.low is None else -finding.low
+    return math.inf if finding.high is None else finding.high
 
 
 def _with_severity(gate: Gate, outcome: Outcome) -> Outcome:

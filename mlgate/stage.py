@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validato
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from mlgate.evidence import Evidence, Frozen
+from mlgate.evidence import Evidence, Frozen, tuples
 from mlgate.figure import Figure
 from mlgate.gate import Gate
 
@@ -98,7 +98,7 @@ class Input(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _written_as_a_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
+        return {"path": value} if isinstance(value, str) else tuples(value)
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -204,8 +204,8 @@ class Dataset(Frozen):
     @classmethod
     def _written_as_rows(cls, value: Any) -> Any:
         if isinstance(value, str) or (isinstance(value, dict) and value and "dataset" not in value):
-            return {"dataset": value}
-        return value
+            value = {"dataset": value}
+        return tuples(value)
 
 
 class Options(Frozen):

@@ -49,9 +49,9 @@ def _rows() -> Iterator[dict[str, Any]]:
             yield _row(stage.uses, True, stage.summary)
     java = shutil.which("java")
     spark = _installed("pyspark")
-    hint = None if spark and java else "pip install 'mlgate[spark]', and Java 17"
-    says = "engine: spark works" if spark and java else "engine: spark is not available"
-    yield _row("spark", bool(spark and java), says, hint)
+    advice = None if spark and java else "pip install 'mlgate[spark]', and Java 17"
+    verdict = "engine: spark works" if spark and java else "engine: spark is not available"
+    yield _row("spark", bool(spark and java), verdict, advice)
     found = gpus()
     yield _row("gpu", bool(found), ", ".join(found) or "no NVIDIA driver is loaded")
     yield _bytecode()

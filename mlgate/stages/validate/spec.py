@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from mlgate.evidence import Frozen
+from mlgate.evidence import Frozen, tuples
 from mlgate.stage import DataInput, Dataset, FileInput, Options, ProfileInput, Size
 
 Engine = Literal["auto", "duckdb", "pandas", "sql", "spark"]
@@ -57,8 +57,8 @@ class Contract(Frozen):
     @classmethod
     def _written_as_a_file(cls, value: Any) -> Any:
         if isinstance(value, str) or (isinstance(value, dict) and "from" in value):
-            return {"file": value}
-        return value
+            value = {"file": value}
+        return tuples(value)
 
 
 class Freshness(Frozen):
