@@ -125,9 +125,7 @@ def _classes(bench: Bench, seen: Seen) -> JsonValue:
     return list(entries)
 
 
-def _answers(
-    bench: Bench, seen: Seen
-) -> tuple[metrics.Classes, metrics.Classes, metrics.Classes]:
+def _answers(bench: Bench, seen: Seen) -> tuple[metrics.Classes, metrics.Classes, metrics.Classes]:
     before, after = seen.source[bench.scoring.output], seen.candidate[bench.scoring.output]
     assert seen.labels is not None
     return (

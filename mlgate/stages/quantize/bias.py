@@ -62,9 +62,7 @@ def _bias_of(graph: Graph, node: onnx.NodeProto) -> str | None:
     return None
 
 
-def _shift(
-    node: onnx.NodeProto, weight: Floats, means: Floats, per_channel: bool
-) -> Floats | None:
+def _shift(node: onnx.NodeProto, weight: Floats, means: Floats, per_channel: bool) -> Floats | None:
     if node.op_type == "Conv":
         error = rounding_error(weight, axis=0 if per_channel else None)
         error = error.reshape(*weight.shape[:2], -1).sum(axis=2)

@@ -78,9 +78,7 @@ class Calibration:
     samples: int
 
 
-def calibrate(
-    model: onnx.ModelProto, batches: Iterable[Feeds], *, threads: int = 1
-) -> Calibration:
+def calibrate(model: onnx.ModelProto, batches: Iterable[Feeds], *, threads: int = 1) -> Calibration:
     """Run every batch once, in order, and keep sums only."""
     graph = Graph(model)
     axes = _channel_axes(graph)
@@ -129,7 +127,7 @@ def _with_activations(graph: Graph) -> bytes:
         if name not in given:
             # Without a type: onnxruntime knows it, and shape inference may not.
             model.graph.output.append(onnx.ValueInfoProto(name=name))
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _channel_axes(graph: Graph) -> dict[str, int]:

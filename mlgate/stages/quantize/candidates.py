@@ -78,7 +78,7 @@ class Workshop:
                 return self._build(candidate, only)
         except StageError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (onnxruntime raises anything)
             raise StageError(f"{candidate.name} cannot be built: {first_line(error)}") from None
 
     def ranges_of(self, method: str) -> dict[str, tuple[float, float]]:
@@ -153,9 +153,7 @@ class Workshop:
         copy = onnx.ModelProto()
         copy.CopyFrom(self.model)
         return _own(
-            convert_float_to_float16(
-                copy, keep_io_types=True, node_block_list=excluded or None
-            )
+            convert_float_to_float16(copy, keep_io_types=True, node_block_list=excluded or None)
         )
 
     def _dynamic(self, excluded: list[str]) -> onnx.ModelProto:
@@ -173,7 +171,7 @@ class Workshop:
     def _weight_only(self, bits: int, excluded: list[str]) -> onnx.ModelProto:
         if find_spec("onnx_ir") is None:
             raise MissingPackage("onnx-ir", extra="quantize")
-        # Its import needs a package that nothing else here does.
+        # It needs onnx_ir, which is optional.
         from onnxruntime.quantization.matmul_nbits_quantizer import (  # noqa: PLC0415
             MatMulNBitsQuantizer,
         )
@@ -209,7 +207,8 @@ def default_ladder(model: onnx.ModelProto) -> tuple[Scheme, ...]:
     products = [n for n in model.graph.node if n.op_type == "MatMul" and graph.weight_of(n)]
     fits: list[Scheme] = ["int8-qdq", "int8-qdq-mixed", "fp16"]
     weights = sum(graph.bytes_of(node) for node in products)
-    if products and find_spec("onnx_ir") and weights > sum(map(graph.bytes_of, model.graph.node)) / 2:
+    total = sum(graph.bytes_of(node) for node in model.graph.node)
+    if products and find_spec("onnx_ir") and weights > total / 2:
         fits.append("int8-weight")
     return tuple(sorted(fits, key=lambda scheme: _PREDICTED[scheme]))
 

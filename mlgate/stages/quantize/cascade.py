@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from mlgate.errors import StageError
 from mlgate.evidence import canonical, rounded, unmeasured
 from mlgate.stages.quantize.comparison import Pairs
-from mlgate.stages.quantize.metrics import Floats, answers, probabilities
+from mlgate.stages.quantize.metrics import Flags, Floats, answers, probabilities
 from mlgate.stages.quantize.scoring import Row, Scoring, Seen, paired, share
 from mlgate.stages.quantize.spec import Cascade
 from mlgate.stages.quantize.tasks import truth_of
@@ -19,7 +19,7 @@ from mlgate.stages.quantize.tasks import truth_of
 
 @dataclass(frozen=True)
 class Operating:
-    """The chosen threshold with its rows; `data` is what a server reads, None when there is none."""
+    """The chosen threshold and its rows; `data` is what a server reads, if there is one."""
 
     rows: tuple[Row, ...]
     details: JsonValue
@@ -39,7 +39,8 @@ def operate(
         passed_on = sure < threshold
         right = np.where(passed_on, right_source, right_candidate)
         low = Pairs.of(right_source, right).scaled(factor).interval(confidence)[1]
-        if low >= -cascade.max_drop or (cascade.max_drop == 0 and not (right_source & ~right).any()):
+        lossless = cascade.max_drop == 0 and not (right_source & ~right).any()
+        if low >= -cascade.max_drop or lossless:
             found = threshold
             break
     if found is None:
@@ -47,8 +48,8 @@ def operate(
             f"no threshold keeps the drop within {cascade.max_drop:g} while at most "
             f"{cascade.max_share:.0%} of the requests reach the source model"
         )
-        rows = (unmeasured("cascade.accuracy", reason), unmeasured("cascade.share", reason))
-        return Operating(rows, {"reason": reason}, None)
+        missing = (unmeasured("cascade.accuracy", reason), unmeasured("cascade.share", reason))
+        return Operating(missing, {"reason": reason}, None)
     sure, right_source, right_candidate = _sides(scoring, confirm)
     passed_on = sure < found
     right = np.where(passed_on, right_source, right_candidate)
@@ -64,7 +65,7 @@ def operate(
     return Operating(rows, point, canonical(point))
 
 
-def _sides(scoring: Scoring, seen: Seen) -> tuple[Floats, Floats, Floats]:
+def _sides(scoring: Scoring, seen: Seen) -> tuple[Floats, Flags, Flags]:
     """(how sure the candidate is, source right, candidate right), each [n]."""
     before, after = seen.source[scoring.output], seen.candidate[scoring.output]
     if seen.labels is None or after.ndim != 2 or after.shape[1] < 2:

@@ -104,7 +104,11 @@ def _score(lost: float, won: float, n: float, drop: float) -> float:
 
 def proportion(right: float, n: float, confidence: float) -> Interval:
     """One-sided Clopper–Pearson bounds of a share, each exact at `confidence`."""
-    return confidence, 1 - _exact_upper(n - right, n, confidence), _exact_upper(right, n, confidence)
+    return (
+        confidence,
+        1 - _exact_upper(n - right, n, confidence),
+        _exact_upper(right, n, confidence),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -121,7 +125,7 @@ def _exact_upper(count: float, n: float, confidence: float) -> float:
 
 
 def _root(f: Callable[[float], float], low: float, high: float) -> float:
-    """Where f, positive at `low` and negative at `high`, is zero: Illinois, bisecting every third time."""
+    """Where f, positive at `low` and negative at `high`, is zero: Illinois, at times bisecting."""
     f_low, f_high = f(low), f(high)
     for step in range(100):
         if high - low < 1e-13:
@@ -146,11 +150,7 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
     if x > (a + 1) / (a + b + 2):
         return 1 - _incomplete_beta(1 - x, b, a)
     front = math.exp(
-        math.lgamma(a + b)
-        - math.lgamma(a)
-        - math.lgamma(b)
-        + a * math.log(x)
-        + b * math.log1p(-x)
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     )
     tiny = 1e-300
     c, d = 1.0, 1 / max(1 - (a + b) * x / (a + 1), tiny)
@@ -168,27 +168,32 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
     return front * total / a
 
 
-def bootstrap(
-    statistic: Callable[[NDArray[np.intp]], float],
-    n: int,
-    confidences: Sequence[float],
-    *,
-    projected: float = 1.0,
-    seed: int = 0,
-) -> tuple[Interval, ...]:
-    """One-sided percentile bounds of `statistic`, a function of sample indices.
+Statistic = Callable[[NDArray[np.intp]], float]
 
-    Empty below 30 samples: a resampled handful says nothing about its own spread. The ends are
-    moved out by √(n / (n − 1)) · t/z, as far as a mean's bootstrap is too narrow. `projected`
-    is the number of times as many samples to foresee the interval for.
+
+def resample(statistics: Sequence[Statistic], n: int, *, seed: int = 0) -> Floats:
+    """Each statistic, a function of sample indices, on the same bootstrap draws [draws, statistics].
+
+    Empty below 30 samples: a resampled handful says nothing about its own spread.
     """
     if n < FEWEST:
-        return ()
+        return np.empty((0, len(statistics)))
     rng = np.random.default_rng(seed)
-    everything = statistic(np.arange(n))
-    draws = np.array([statistic(rng.integers(0, n, n)) for _ in range(RESAMPLES)])
+    draws = (rng.integers(0, n, n) for _ in range(RESAMPLES))
+    return np.array([[statistic(draw) for statistic in statistics] for draw in draws])
+
+
+def percentiles(
+    draws: Floats, center: float, n: int, confidences: Sequence[float], projected: float = 1.0
+) -> tuple[Interval, ...]:
+    """One-sided percentile bounds out of bootstrap `draws` of a value that is `center` on all.
+
+    The ends are moved out by √(n / (n − 1)) · t/z, as far as a mean's bootstrap is too narrow.
+    `projected` is the number of times as many samples to foresee the interval for. Empty when
+    most draws have no finite value.
+    """
     draws = draws[np.isfinite(draws)]
-    if len(draws) < RESAMPLES // 2:
+    if len(draws) < RESAMPLES // 2 or not math.isfinite(center):
         return ()
     found = []
     for confidence in confidences:
@@ -196,9 +201,9 @@ def bootstrap(
         # Cornish–Fisher expansion of Student's t in powers of 1/(n − 1).
         wider = (1 + (z * z + 1) / (4 * (n - 1))) * math.sqrt(n / (n - 1)) / math.sqrt(projected)
         low, high = np.quantile(draws, (1 - confidence, confidence))
-        below = min(float(low) - everything, 0.0) * wider
-        above = max(float(high) - everything, 0.0) * wider
-        found.append((confidence, everything + below, everything + above))
+        below = min(float(low) - center, 0.0) * wider
+        above = max(float(high) - center, 0.0) * wider
+        found.append((confidence, center + below, center + above))
     return tuple(found)
 
 

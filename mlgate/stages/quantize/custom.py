@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -34,10 +35,11 @@ def _python(name: str, metric: PythonMetric, path: str) -> Callable[..., object]
     module.__file__ = path
     try:
         source = Path(path).read_bytes()
-        exec(compile(source, path, "exec"), module.__dict__)
+        # Code that the spec names is meant to run, as a test's would.
+        exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102
     except OSError as error:
         raise StageError(f"metric {name}: {path} cannot be read: {error.strerror}") from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (a user's code raises anything)
         raise _failed(name, path, error) from None
     function = getattr(module, metric.function, None)
     if not callable(function):
@@ -49,7 +51,7 @@ def _python(name: str, metric: PythonMetric, path: str) -> Callable[..., object]
     def call(outputs: Mapping[str, Array], labels: Array | None) -> object:
         try:
             return function(dict(outputs), labels)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (a user's code raises anything)
             raise _failed(name, path, error) from None
 
     return call
@@ -73,7 +75,7 @@ def _command(name: str, metric: CommandMetric, workdir: Path) -> Callable[..., o
     def call(outputs: Mapping[str, Array], labels: Array | None) -> object:
         file = workdir / f"metric-{name}.npz"
         arrays = dict(outputs) if labels is None else {**outputs, "labels": labels}
-        np.savez(file, **{key: value for key, value in arrays.items()})
+        _save_npz(file, arrays)
         try:
             done = subprocess.run(
                 [*metric.command, os.fspath(file)],
@@ -85,7 +87,7 @@ def _command(name: str, metric: CommandMetric, workdir: Path) -> Callable[..., o
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or ["nothing on stderr"])[-1][:200]
                 raise StageError(f"metric {name}: the command exited {done.returncode}: {said}")
-            return [float(word) for word in done.stdout.split()]
+            return _one_each(name, [float(word) for word in done.stdout.split()], outputs)
         except subprocess.TimeoutExpired:
             raise StageError(f"metric {name}: the command took over {metric.timeout}") from None
         except OSError as error:
@@ -93,12 +95,31 @@ def _command(name: str, metric: CommandMetric, workdir: Path) -> Callable[..., o
         except ValueError as error:
             raise StageError(
                 f"metric {name}: the command printed no number: {error}",
-                hint="print one number, or one per sample and line, and nothing else",
+                hint="print one number per sample and line, and nothing else",
             ) from None
         finally:
             file.unlink(missing_ok=True)
 
     return call
+
+
+def _one_each(name: str, values: list[float], outputs: Mapping[str, Array]) -> list[float]:
+    """`values`, one per sample: for an interval a single number would need 1,000 more runs."""
+    count = len(next(iter(outputs.values())))
+    if len(values) != count:
+        raise StageError(
+            f"metric {name}: the command printed {len(values)} numbers for {count} samples",
+            hint="print one number per sample and line, and nothing else",
+        )
+    return values
+
+
+def _save_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    # Not np.savez: an output may be called `file` or `allow_pickle`.
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in arrays.items():
+            with archive.open(f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, np.asanyarray(value), allow_pickle=False)
 
 
 def _checked(name: str, call: Callable[..., object]) -> Custom:

@@ -1,12 +1,13 @@
 """Read an ONNX graph: load it safely, see what can be quantized, and who feeds whom."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper, version_converter
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
@@ -87,7 +88,8 @@ def load(path: Path) -> onnx.ModelProto:
         hint = "is it complete? an interrupted download and a Git LFS pointer look like this"
         if "external" in str(error).lower() or "data" in str(error).lower():
             hint = "put the model's external data file beside the model, in full"
-        raise StageError(f"{path.name} is not an ONNX model: {first_line(error)}", hint=hint) from None
+        said = f"{path.name} is not an ONNX model: {first_line(error)}"
+        raise StageError(said, hint=hint) from None
     if not model.graph.node:
         raise StageError(
             f"{path.name} is not an ONNX model: it has no nodes",
@@ -188,9 +190,7 @@ def groups(model: onnx.ModelProto, leaders: tuple[str, ...]) -> dict[str, tuple[
             if before is not None and before.name in group:
                 group[node.name] = group[before.name]
                 break
-    return {
-        leader: tuple(name for name, of in group.items() if of == leader) for leader in leaders
-    }
+    return {leader: tuple(name for name, of in group.items() if of == leader) for leader in leaders}
 
 
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
@@ -199,7 +199,4 @@ def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 
 
 def _bytes(tensor: onnx.TensorProto) -> int:
-    count = 1
-    for size in tensor.dims:
-        count *= size
-    return count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return math.prod(tensor.dims) * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)

@@ -19,8 +19,8 @@ def answers(scores: Array, threshold: float) -> Classes:
         return scores.astype(np.int64)
     flat = scores.reshape(len(scores), -1)
     if flat.shape[1] == 1:
-        return (flat[:, 0] >= threshold).astype(np.int64)
-    return flat.argmax(axis=1).astype(np.int64)
+        return np.asarray(flat[:, 0] >= threshold, dtype=np.int64)
+    return np.asarray(flat.argmax(axis=1), dtype=np.int64)
 
 
 def in_top(scores: Array, truth: Classes, k: int) -> Flags:
@@ -30,9 +30,9 @@ def in_top(scores: Array, truth: Classes, k: int) -> Flags:
 
 
 def auroc(positive: Flags, scores: Floats) -> float:
-    """Area under the ROC curve; ties count one half (Mann–Whitney). NaN when a side is empty."""
+    """Area under the ROC curve; ties count one half (Mann–Whitney). NaN when a side is empty or a score is."""
     hits, misses = int(positive.sum()), int((~positive).sum())
-    if not hits or not misses:
+    if not hits or not misses or not np.isfinite(scores).all():
         return float("nan")
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
@@ -50,9 +50,26 @@ def probabilities(scores: Array) -> Floats:
 
 def calibration_error(confidence: Floats, right: Flags, bins: int = 15) -> float:
     """Expected calibration error over equal-width bins (Guo et al., ICML 2017, eq. 3)."""
+    if not np.isfinite(confidence).all():
+        return float("nan")
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gap = np.bincount(place, confidence - right, bins)
     return float(np.abs(gap).sum() / len(right))
+
+
+def precision(said: Flags, is_class: Flags) -> float:
+    """Share of what was `said` to be the class that `is_class`; NaN when nothing was."""
+    return float((said & is_class).sum() / said.sum()) if said.any() else float("nan")
+
+
+def mae(errors: Floats) -> float:
+    """Mean of absolute `errors`."""
+    return float(np.abs(errors).mean())
+
+
+def perplexity(losses: Floats, tokens: Floats) -> float:
+    """exp of the mean negative log-likelihood per token; the arguments are `token_losses`."""
+    return float(np.exp(losses.sum() / tokens.sum())) if tokens.sum() else float("nan")
 
 
 def rmse(errors: Floats) -> float:
@@ -88,11 +105,12 @@ def neighbours(vectors: Array, k: int) -> NDArray[np.intp]:
 
 def shared(a: NDArray[np.intp], b: NDArray[np.intp]) -> Floats:
     """Per row, the share of the indices in `a` [n, k] that are in `b` [n, k] too."""
-    return np.array([len(set(x) & set(y)) / len(x) for x, y in zip(a.tolist(), b.tolist(), strict=True)])
+    pairs = zip(a.tolist(), b.tolist(), strict=True)
+    return np.array([len(set(x) & set(y)) / len(x) for x, y in pairs])
 
 
 def token_losses(logits: Array, tokens: Classes) -> tuple[Floats, Floats]:
-    """(summed negative log-likelihood [n], tokens that count [n]) of `logits` [n, t, vocabulary]."""
+    """(summed negative log-likelihood [n], counted tokens [n]) of `logits` [n, t, words]."""
     values = logits.astype(np.float64)
     values = values - values.max(axis=2, keepdims=True)
     norm = np.log(np.exp(values).sum(axis=2))

@@ -33,7 +33,8 @@ def read_parts(job: Job[Quantize], ports: Sequence[Port]) -> Parts:
     role has the rest. Evaluation is split by seeded row hashes within each label.
     """
     options = job.options
-    assert options.calibration is not None and options.evaluation is not None
+    assert options.calibration is not None
+    assert options.evaluation is not None
     evaluation = options.evaluation
     account: dict[str, str] = {}
     confirm = _read(job, evaluation, evaluation, ports, "evaluation", slices=evaluation.slices)
@@ -47,9 +48,7 @@ def read_parts(job: Job[Quantize], ports: Sequence[Port]) -> Parts:
         seed=evaluation.seed,
     )
     if options.search is not None:
-        search = _read(
-            job, options.search, evaluation, ports, "search", slices=evaluation.slices
-        )
+        search = _read(job, options.search, evaluation, ports, "search", slices=evaluation.slices)
         if _same_rows(job, options.search, options.calibration):
             search = search.without(calibration)
             account["search"] = "the rows of its file that calibration does not use"

@@ -27,9 +27,7 @@ class Prepared:
     account: dict[str, str]
 
 
-def prepare(
-    source: onnx.ModelProto, steps: Sequence[str], probe: Feeds, workdir: Path
-) -> Prepared:
+def prepare(source: onnx.ModelProto, steps: Sequence[str], probe: Feeds, workdir: Path) -> Prepared:
     """Lift, fold and equalize `source`, checking the outputs for `probe` after each step.
 
     A step that changes an output by more than 1e-4 of its largest value is dropped.
@@ -57,9 +55,7 @@ def prepare(
     return Prepared(model, account)
 
 
-def _preprocessed(
-    model: onnx.ModelProto, workdir: Path
-) -> tuple[onnx.ModelProto | None, str]:
+def _preprocessed(model: onnx.ModelProto, workdir: Path) -> tuple[onnx.ModelProto | None, str]:
     before, after = workdir / "prepare.in.onnx", workdir / "prepare.out.onnx"
     large = model.ByteSize() > graph.LARGEST
     try:
@@ -75,7 +71,7 @@ def _preprocessed(
                 external_data_location=after.name + ".data" if large else None,
             )
         return onnx.load(str(after)), "shapes inferred, constants and normalization folded"
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (whatever fails, the step is left out)
         return None, f"dropped: {first_line(error)}"
     finally:
         for path in workdir.glob("prepare.*.onnx*"):

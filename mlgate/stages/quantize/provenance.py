@@ -52,7 +52,7 @@ def finished(
             f"{candidate.name} has {model.ByteSize():,} bytes, over the 2 GiB of one ONNX file",
             hint="a smaller scheme may fit: int4-weight",
         )
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def instruction_sets() -> list[str]:

@@ -15,6 +15,7 @@ from mlgate.stages.quantize.calibrate import BINS, Activation
 
 Ranges = Mapping[str, tuple[float, float]]
 Floats = NDArray[np.float64]
+Method = Callable[[Activation], tuple[float, float]]
 
 _LEVELS: Final = 255
 _FRACTIONS: Final = np.linspace(0.3, 1.0, 36)
@@ -25,7 +26,7 @@ def minmax(seen: Activation) -> tuple[float, float]:
     return seen.low, seen.high
 
 
-def percentile(share: float) -> Callable[[Activation], tuple[float, float]]:
+def percentile(share: float) -> Method:
     """The range that holds `share` percent, the rest cut evenly from both ends.
 
     A tensor without negative values keeps its minimum, and all is cut from above.
@@ -77,7 +78,7 @@ def least_divergence(seen: Activation) -> tuple[float, float]:
     return _best(seen, cost)
 
 
-METHODS: Final[Mapping[str, Callable[[Activation], tuple[float, float]]]] = {
+METHODS: Final[Mapping[str, Method]] = {
     "minmax": minmax,
     "percentile-99.99": percentile(99.99),
     "percentile-99.9": percentile(99.9),
@@ -114,7 +115,8 @@ def _best(
     centers = (edges[kept] + edges[kept + 1]) / 2
     weights = seen.histogram[kept].astype(np.float64)
     options = [(f * min(seen.low, 0.0), f * max(seen.high, 0.0)) for f in _FRACTIONS]
-    return min(reversed(options), key=lambda option: cost(*option, centers, weights))
+    # Of equal costs the widest: min() keeps the first.
+    return min(reversed(options), key=lambda option: cost(option[0], option[1], centers, weights))
 
 
 def _edges(seen: Activation) -> Floats:

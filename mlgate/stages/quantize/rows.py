@@ -1,19 +1,19 @@
 """Rows of a dataset as NumPy columns, batch by batch: Parquet, CSV, Arrow or `.npz`."""
 
 import glob
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
-from mlgate.errors import MissingPackage, StageError
+from mlgate.errors import StageError
 
 Array = NDArray[Any]
 
@@ -120,14 +120,14 @@ def _dataset(location: str) -> pads.Dataset:
     if "://" in location and not location.startswith("file://"):
         source: str | list[str] = location
         first = urlsplit(location).path
-    elif os.path.isdir(location):
+    elif Path(location).is_dir():
         found = sorted(str(p) for p in Path(location).rglob("*") if p.suffix in _FORMATS)
         source, first = found, found[0] if found else location
     else:
         found = sorted(glob.glob(location, recursive=True)) or [location]
         source, first = found, found[0]
     suffix = Path(first).suffix
-    if not source or (isinstance(source, list) and not os.path.exists(first)):
+    if not source or (isinstance(source, list) and not Path(first).exists()):
         raise StageError(f"{shown(location)} matches no file")
     if suffix not in _FORMATS:
         known = ", ".join([*_FORMATS, ".npz"])
@@ -141,17 +141,13 @@ def _dataset(location: str) -> pads.Dataset:
 def _filtered(
     dataset: pads.Dataset, condition: str, columns: list[str], size: int
 ) -> Iterator[pa.RecordBatch]:
-    try:
-        # Only a filter needs it, and the stage works without it.
-        import duckdb  # noqa: PLC0415
-    except ImportError:
-        raise MissingPackage("duckdb", extra="validate") from None
     connection = duckdb.connect()
     try:
         connection.register("data", dataset)
         # The condition sees this table and nothing else: no files, no settings.
         connection.execute("set enable_external_access = false; set lock_configuration = true")
-        query = f"select {', '.join(_quoted(c) for c in columns)} from data where ({condition}\n)"
+        # The condition is SQL by design; names are quoted.
+        query = f"select {', '.join(_quoted(c) for c in columns)} from data where ({condition}\n)"  # noqa: S608
         if len(connection.extract_statements(query)) != 1:
             raise StageError(f"filter {condition!r} is more than one condition")
         yield from connection.execute(query).fetch_record_batch(size)
@@ -169,8 +165,10 @@ def _quoted(name: str) -> str:
 def _numpy(column: pa.Array, name: str) -> Array:
     """A column as an array; lists of one length become further dimensions. Nulls are NaN."""
     shape = [len(column)]
-    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or (
-        pa.types.is_fixed_size_list(column.type)
+    while (
+        pa.types.is_list(column.type)
+        or pa.types.is_large_list(column.type)
+        or (pa.types.is_fixed_size_list(column.type))
     ):
         if column.null_count:
             raise StageError(f"column {name} has rows without a list")
@@ -185,10 +183,10 @@ def _numpy(column: pa.Array, name: str) -> Array:
         column = column.dictionary_decode()
     if column.null_count and not pa.types.is_floating(column.type):
         raise StageError(
-            f"column {name} holds nulls", hint="filter them: filter: \"... is not null\""
+            f"column {name} holds nulls", hint='filter them: filter: "... is not null"'
         )
     values = column.to_numpy(zero_copy_only=False)
-    return values.reshape(shape)
+    return np.asarray(values).reshape(shape)
 
 
 def _unreadable(location: str, error: Exception) -> StageError:

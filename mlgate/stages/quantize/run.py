@@ -8,7 +8,6 @@ the judge that mlgate uses everywhere. Otherwise the least bad candidate is the 
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -98,7 +97,7 @@ def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Ben
             top_k=tuple(sorted({*options.top_k, *top_k})),
             threshold=options.threshold,
             custom=tuple(custom),
-            by_class_and_slice=any("slice" in g.where and "class" in g.where for g in options.gates),
+            by_class_and_slice=any({"slice", "class"} <= g.where.keys() for g in options.gates),
         ),
         gates=options.gates,
         confidence=default_confidence(job),

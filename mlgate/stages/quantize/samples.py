@@ -208,9 +208,7 @@ def _read(
     )
 
 
-def _chosen(
-    rows: Rows, fillings: Sequence[Filling], chosen: NDArray[np.intp]
-) -> Iterator[Feeds]:
+def _chosen(rows: Rows, fillings: Sequence[Filling], chosen: NDArray[np.intp]) -> Iterator[Feeds]:
     for feeds, _ in _read_chosen(rows, fillings, chosen, ()):
         yield feeds
 
@@ -328,8 +326,11 @@ def _from_npz(way: Npz, port: Port, path: str, count: int) -> Array:
 
 def _synthetic(way: Synthetic, port: Port, count: int) -> Array:
     rng = np.random.default_rng(way.seed)
-    make = {"normal": rng.standard_normal, "uniform": rng.random, "zeros": np.zeros}
-    return _ready(np.asarray(make[way.synthetic](way.shape)).astype(port.dtype), port, count)
+    values: Array = np.zeros(way.shape)
+    if way.synthetic != "zeros":
+        draw = rng.standard_normal if way.synthetic == "normal" else rng.random
+        values = draw(way.shape)
+    return _ready(values.astype(port.dtype), port, count)
 
 
 def _ready(values: Array, port: Port, count: int) -> Array:

@@ -5,17 +5,23 @@ bootstrap over samples. `projected` foresees the intervals on another number of 
 how the search guesses whether a candidate would be confirmed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlgate.errors import StageError
 from mlgate.evidence import Bounds, Comparison, Measurement, measured, rounded, unmeasured
-from mlgate.stages.quantize import metrics
-from mlgate.stages.quantize.comparison import FEWEST, Interval, Pairs, bootstrap, proportion
+from mlgate.stages.quantize.comparison import (
+    FEWEST,
+    Interval,
+    Pairs,
+    Statistic,
+    percentiles,
+    proportion,
+    resample,
+)
 from mlgate.stages.quantize.custom import Custom
 from mlgate.stages.quantize.spec import Task
 
@@ -23,12 +29,11 @@ Array = NDArray[Any]
 Flags = NDArray[np.bool_]
 Index = NDArray[np.intp]
 Row = Measurement | Comparison
-MOST_CLASSES = 200
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What to measure. `wanted` are the metrics that gates name: costly ones are measured only then.
+    """What to measure. `wanted` are the metrics that gates name: costly ones need that.
 
     With `only_wanted`, nothing else is measured at all.
     """
@@ -100,15 +105,7 @@ def paired(
     yield share(scoring, name, after, labels)
     n, k = len(after), scoring.projected
     if n == 0:
-        yield Comparison(
-            name=name,
-            to="source",
-            value=None,
-            reference=None,
-            labels=dict(labels),
-            reason="no sample to measure it on",
-            n=0,
-        )
+        yield _uncompared(name, "no sample to measure it on", 0, labels)
         return
     pairs = Pairs.of(before, after).scaled(k)
     had = float(np.count_nonzero(before))
@@ -135,67 +132,63 @@ def paired(
 def mean(
     scoring: Scoring, name: str, values: NDArray[np.float64], labels: Mapping[str, str]
 ) -> Measurement:
-    return _measurement(
-        scoring, name, lambda index: float(values[index].mean()), len(values), labels
-    )
+    """The mean of one number per sample, with a bootstrap interval."""
+    n = len(values)
+    draws = resample([lambda index: float(values[index].mean())], n)
+    center = float(values.mean()) if n else np.nan
+    return _measurement(scoring, name, draws[:, 0], center, n, labels)
 
 
 def both(
     scoring: Scoring,
     name: str,
-    before: Callable[[Index], float],
-    after: Callable[[Index], float],
+    before: Statistic,
+    after: Statistic,
     n: int,
     labels: Mapping[str, str],
 ) -> Iterator[Row]:
-    yield _measurement(scoring, name, after, n, labels)
-    yield resampled(scoring, name, before, after, n, labels)
+    """A metric of both models, bootstrapped over the same samples: its value and its change."""
+    everything = np.arange(n)
+    reference, value = (before(everything), after(everything)) if n else (np.nan, np.nan)
+    draws = resample([before, after], n)
+    yield _measurement(scoring, name, draws[:, 1], value, n, labels)
+    yield _change(scoring, name, draws, (reference, value), n, labels)
 
 
 def _measurement(
     scoring: Scoring,
     name: str,
-    statistic: Callable[[Index], float],
+    draws: NDArray[np.float64],
+    value: float,
     n: int,
     labels: Mapping[str, str],
 ) -> Measurement:
-    if n == 0:
-        return unmeasured(name, "no sample to measure it on", labels=labels)
-    bounds = bootstrap(statistic, n, scoring.confidences, projected=scoring.projected)
+    bounds = percentiles(draws, value, n, scoring.confidences, scoring.projected)
     if not bounds:
-        return unmeasured(name, _too_few(n), labels=labels)
-    return measured(name, statistic(np.arange(n)), labels=labels, bounds=bounds, n=n)
+        return unmeasured(name, _why_not(name, n), labels=labels)
+    return measured(name, value, labels=labels, bounds=bounds, n=n)
 
 
-def resampled(
+def _change(
     scoring: Scoring,
     name: str,
-    before: Callable[[Index], float],
-    after: Callable[[Index], float],
+    draws: NDArray[np.float64],
+    sides: tuple[float, float],
     n: int,
     labels: Mapping[str, str],
 ) -> Comparison:
-    """A comparison whose difference and ratio are bootstrapped over the same samples."""
-    everything = np.arange(n)
-    value, reference = (after(everything), before(everything)) if n else (np.nan, np.nan)
+    reference, value = sides
 
-    def bounds(statistic: Callable[[Index], float]) -> tuple[Interval, ...]:
-        return bootstrap(statistic, n, scoring.confidences, projected=scoring.projected)
+    def bounds(values: NDArray[np.float64], center: float) -> tuple[Interval, ...]:
+        return percentiles(values, center, n, scoring.confidences, scoring.projected)
 
-    differences = bounds(lambda index: after(index) - before(index)) if n else ()
-    if not differences or not np.isfinite([value, reference]).all():
-        return Comparison(
-            name=name,
-            to="source",
-            value=None,
-            reference=None,
-            labels=dict(labels),
-            reason=_too_few(n) if n < FEWEST else f"{name} is not a finite number here",
-            n=n,
-        )
+    differences = bounds(draws[:, 1] - draws[:, 0], value - reference)
+    if not differences:
+        return _uncompared(name, _why_not(name, n), n, labels)
     ratios: tuple[Interval, ...] = ()
     if reference > 0:
-        ratios = bounds(lambda index: after(index) / (before(index) or np.nan))
+        level = np.where(draws[:, 0] > 0, draws[:, 0], np.nan)
+        ratios = bounds(draws[:, 1] / level, value / reference)
     return Comparison(
         name=name,
         to="source",
@@ -208,11 +201,24 @@ def resampled(
     )
 
 
+def _uncompared(name: str, reason: str, n: int, labels: Mapping[str, str]) -> Comparison:
+    return Comparison(
+        name=name,
+        to="source",
+        value=None,
+        reference=None,
+        labels=dict(labels),
+        reason=reason,
+        n=n,
+    )
+
+
 def bounds_of(intervals: Sequence[Interval]) -> tuple[Bounds, ...]:
+    """Intervals as evidence has them."""
     return tuple(Bounds(confidence=c, low=rounded(lo), high=rounded(hi)) for c, lo, hi in intervals)
 
 
-def _too_few(n: int) -> str:
+def _why_not(name: str, n: int) -> str:
     if n < FEWEST:
         return f"{n} samples are too few for an interval: at least {FEWEST}"
-    return "most resamples have no finite value"
+    return f"{name} is not a finite number on these samples"

@@ -43,10 +43,8 @@ class Search:
         for candidate in ladder:
             if self._spent():
                 break
-            if candidate.scheme == "int8-qdq-mixed":
-                found = self._mixed()
-            else:
-                found = self._try(candidate)
+            mixed = candidate.scheme == "int8-qdq-mixed"
+            found = self._mixed() if mixed else self._try(candidate)
             if found is not None and found.promising:
                 return found
         return min(self.bench.tried, key=lambda trial: trial.badness, default=None)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import JsonValue
 
 from mlgate.evidence import rounded
 from mlgate.stages.quantize.candidates import Candidate, Workshop
@@ -24,7 +25,7 @@ class Sensitivity:
     bytes: int
     members: tuple[str, ...]
 
-    def as_json(self) -> dict[str, str | float | int]:
+    def as_json(self) -> JsonValue:
         return {"node": self.leader, "error": rounded(self.error), "bytes": self.bytes}
 
 

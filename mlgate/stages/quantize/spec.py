@@ -32,7 +32,7 @@ class Evaluation(Dataset):
     )
     seed: int = Field(0, ge=0, description="Of the rule that splits the rows.")
     slices: tuple[str, ...] = Field(
-        (), description="Columns; accuracy and agreement are also measured for each of their values."
+        (), description="Columns; most metrics are also measured for each of their values."
     )
 
 
@@ -66,7 +66,7 @@ class CommandMetric(Frozen):
     """A program, run without a shell; the path of an `.npz` file is added as the last argument.
 
     The file holds every output by its name and the labels as `labels`. The program prints one
-    number, or one number per sample and line.
+    number per sample and line.
     """
 
     command: tuple[str, ...] = Field(min_length=1, description="Program and arguments.")
@@ -88,8 +88,10 @@ class Vectors(Frozen):
     matrix: FileInput = Field(description="`.npy`, float, one row per vector.")
     queries: FileInput = Field(description="`.npy`, float, one row per query.")
     k: int = Field(10, ge=1, le=1000, description="Neighbours that recall looks at.")
-    space: Literal["cosine", "ip", "l2"] = Field("cosine", description="How nearness is measured.")
-    confirm: float = Field(0.75, gt=0, lt=1, description="Share of the queries kept for the winner.")
+    space: Literal["cosine", "ip", "l2"] = Field("cosine", description="What nearness means.")
+    confirm: float = Field(
+        0.75, gt=0, lt=1, description="Share of the queries kept for the winner."
+    )
     seed: int = Field(0, ge=0, description="Of the split and of the codebooks.")
 
 
@@ -152,5 +154,3 @@ class Quantize(Options):
         """Whether latency is measured: asked for, or gated."""
         timed = {"latency_ms.p50", "speedup"}
         return self.latency or any(gate.metric in timed for gate in self.gates)
-
-

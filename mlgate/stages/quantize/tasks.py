@@ -1,4 +1,4 @@
-"""The metrics of each task, as evidence rows: classification, regression, embedding, boxes, text."""
+"""The metrics of each task as evidence rows: classes, numbers, embeddings, boxes, text."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -8,6 +8,7 @@ import numpy as np
 from mlgate.errors import StageError
 from mlgate.evidence import unmeasured
 from mlgate.stages.quantize import metrics
+from mlgate.stages.quantize.comparison import Statistic
 from mlgate.stages.quantize.custom import Custom
 from mlgate.stages.quantize.scoring import (
     Array,
@@ -20,7 +21,6 @@ from mlgate.stages.quantize.scoring import (
     groups,
     mean,
     paired,
-    resampled,
     share,
 )
 from mlgate.stages.quantize.spec import Task
@@ -91,7 +91,9 @@ def _classification(scoring: Scoring, seen: Seen) -> Iterator[Row]:
             yield from paired(scoring, "accuracy", right_before[where], right_after[where], marks)
         for k in scoring.top_k:
             if scoring.wants(f"accuracy.top{k}"):
-                a, b = (metrics.in_top(scores[where], truth[where], k) for scores in (before, after))
+                a, b = (
+                    metrics.in_top(scores[where], truth[where], k) for scores in (before, after)
+                )
                 yield from paired(scoring, f"accuracy.top{k}", a, b, marks)
     yield from _per_class(scoring, seen, truth, answer_before, answer_after)
     yield from _of_scores(scoring, before, after, truth)
@@ -130,24 +132,15 @@ def _per_class(
 def _precision(
     scoring: Scoring, is_class: Flags, before: Flags, after: Flags, labels: Mapping[str, str]
 ) -> Iterator[Row]:
-    def right_share(said: Flags, index: Index | None = None) -> float:
-        a, b = (said, is_class) if index is None else (said[index], is_class[index])
-        return float((a & b).sum() / a.sum()) if a.any() else float("nan")
-
-    if not after.any():
+    if "precision" in scoring.wanted:
+        pair = _over(metrics.precision, before, is_class), _over(metrics.precision, after, is_class)
+        _, change = both(scoring, "precision", *pair, len(is_class), labels)
+        yield change
+    if after.any():
+        yield share(scoring, "precision", is_class[after], labels)
+    else:
         reason = f"the model never answers class {labels['class']}"
         yield unmeasured("precision", reason, labels=labels)
-        return
-    yield share(scoring, "precision", is_class[after], labels)
-    if "precision" in scoring.wanted:
-        yield resampled(
-            scoring,
-            "precision",
-            lambda index: right_share(before, index),
-            lambda index: right_share(after, index),
-            len(is_class),
-            labels,
-        )
 
 
 def _of_scores(
@@ -155,28 +148,27 @@ def _of_scores(
 ) -> Iterator[Row]:
     wide = before.ndim == 2 and before.shape[1] > 1
     if "auroc" in scoring.wanted:
-        scores = [(str(1), before.reshape(-1), after.reshape(-1), truth == 1)]
+        sides = [("1", before.reshape(-1), after.reshape(-1), truth == 1)]
         if wide:
             names = class_names(scoring, before.shape[1])
-            scores = [(n, before[:, c], after[:, c], truth == c) for c, n in enumerate(names)]
-        for name, a, b, positive in scores:
-            yield from both(
-                scoring,
-                "auroc",
-                lambda index, s=a, p=positive: metrics.auroc(p[index], s[index]),
-                lambda index, s=b, p=positive: metrics.auroc(p[index], s[index]),
-                len(truth),
-                {"class": name},
-            )
+            sides = [(n, before[:, c], after[:, c], truth == c) for c, n in enumerate(names)]
+        for name, a, b, positive in sides:
+            pair = _over(metrics.auroc, positive, a), _over(metrics.auroc, positive, b)
+            yield from both(scoring, "auroc", *pair, len(truth), {"class": name})
     if "calibration_error" in scoring.wanted and wide:
-        sides: list[Callable[[Index], float]] = []
-        for scores_ in (before, after):
-            shares = metrics.probabilities(scores_)
-            top, right = shares.max(axis=1), shares.argmax(axis=1) == truth
-            sides.append(
-                lambda index, t=top, r=right: metrics.calibration_error(t[index], r[index])
-            )
-        yield from both(scoring, "calibration_error", *sides, len(truth), {})
+        pair = _calibration(before, truth), _calibration(after, truth)
+        yield from both(scoring, "calibration_error", *pair, len(truth), {})
+
+
+def _calibration(scores: Array, truth: metrics.Classes) -> Statistic:
+    shares = metrics.probabilities(scores)
+    right = shares.argmax(axis=1) == truth
+    return _over(metrics.calibration_error, shares.max(axis=1), right)
+
+
+def _over(metric: Callable[..., float], *arrays: Array) -> Statistic:
+    """`metric` of some rows of `arrays`, as a function of their indices."""
+    return lambda index: metric(*(array[index] for array in arrays))
 
 
 def _regression(scoring: Scoring, seen: Seen) -> Iterator[Row]:
@@ -186,24 +178,18 @@ def _regression(scoring: Scoring, seen: Seen) -> Iterator[Row]:
     count = len(before)
     truth = seen.labels.astype(np.float64).reshape(count, -1)
     if before.reshape(count, -1).shape != truth.shape:
-        raise StageError(f"the model gives {before.shape[1:]} numbers a row, labels {truth.shape[1:]}")
+        raise StageError(
+            f"the model gives {before.shape[1:]} numbers a row, labels {truth.shape[1:]}"
+        )
     errors = [side.astype(np.float64).reshape(count, -1) - truth for side in (before, after)]
     for marks, where in groups(seen, count):
         a, b, t = errors[0][where], errors[1][where], truth[where]
-        for name, of in (
-            ("mae", lambda e, t: float(np.abs(e).mean())),
-            ("rmse", lambda e, t: metrics.rmse(e)),
-            ("r2", metrics.r2),
-        ):
+        for name, metric in (("mae", metrics.mae), ("rmse", metrics.rmse)):
             if scoring.wants(name):
-                yield from both(
-                    scoring,
-                    name,
-                    lambda index, f=of, e=a, y=t: f(e[index], y[index]),
-                    lambda index, f=of, e=b, y=t: f(e[index], y[index]),
-                    len(a),
-                    marks,
-                )
+                yield from both(scoring, name, _over(metric, a), _over(metric, b), len(a), marks)
+        if scoring.wants("r2"):
+            pair = _over(metrics.r2, a, t), _over(metrics.r2, b, t)
+            yield from both(scoring, "r2", *pair, len(a), marks)
 
 
 def _embedding(scoring: Scoring, seen: Seen) -> Iterator[Row]:
@@ -230,7 +216,7 @@ def _detection(scoring: Scoring, seen: Seen) -> Iterator[Row]:
         )
     labels = seen.labels
 
-    def of(boxes: Array) -> Callable[[Index], float]:
+    def of(boxes: Array) -> Statistic:
         return lambda index: metrics.mean_average_precision(
             [boxes[i] for i in index], [labels[i] for i in index]
         )
@@ -249,55 +235,44 @@ def _text(scoring: Scoring, seen: Seen) -> Iterator[Row]:
         return
     tokens = seen.labels.astype(np.int64)
     if tokens.shape != sides[0].shape:
-        raise StageError(f"labels are {tokens.shape[1:]} tokens a row, outputs {sides[0].shape[1:]}")
+        raise StageError(
+            f"labels are {tokens.shape[1:]} tokens a row, outputs {sides[0].shape[1:]}"
+        )
     ignored = tokens == metrics.IGNORED
     right = [((s == tokens) | ignored).reshape(len(tokens), -1).all(axis=1) for s in sides]
     for marks, where in groups(seen, len(before)):
         if scoring.wants("exact_match"):
             yield from paired(scoring, "exact_match", right[0][where], right[1][where], marks)
     if before.ndim == 3 and scoring.wants("perplexity"):
-        losses = [metrics.token_losses(v, tokens) for v in (before, after)]
-        yield from both(
-            scoring,
-            "perplexity",
-            *(
-                lambda index, s=sums, c=counts: float(np.exp(s[index].sum() / c[index].sum()))
-                for sums, counts in losses
-            ),
-            len(before),
-            {},
+        pair = (
+            _over(metrics.perplexity, *metrics.token_losses(before, tokens)),
+            _over(metrics.perplexity, *metrics.token_losses(after, tokens)),
         )
+        yield from both(scoring, "perplexity", *pair, len(before), {})
 
 
 def _custom(scoring: Scoring, seen: Seen, name: str, custom: Custom) -> Iterator[Row]:
+    count = len(next(iter(seen.source.values())))
     before, after = custom(seen.source, seen.labels), custom(seen.candidate, seen.labels)
-    if len(before) == len(after) == len(next(iter(seen.source.values()))) > 1:
-        yield from both(
-            scoring,
-            name,
-            lambda index: float(before[index].mean()),
-            lambda index: float(after[index].mean()),
-            len(before),
-            {},
-        )
-        return
+    if len(before) == len(after) == count:
+        pair = _over(_average, before), _over(_average, after)
+    else:
+        pair = _whole(custom, seen.source, seen.labels), _whole(custom, seen.candidate, seen.labels)
+    yield from both(scoring, name, *pair, count, {})
 
-    def of(outputs: Mapping[str, Array]) -> Callable[[Index], float]:
-        def call(index: Index) -> float:
-            picked = {key: value[index] for key, value in outputs.items()}
-            labels = None if seen.labels is None else seen.labels[index]
-            return float(custom(picked, labels)[0])
 
-        return call
+def _average(values: Array) -> float:
+    return float(values.mean())
 
-    yield from both(
-        scoring,
-        name,
-        of(seen.source),
-        of(seen.candidate),
-        len(next(iter(seen.source.values()))),
-        {},
-    )
+
+def _whole(custom: Custom, outputs: Mapping[str, Array], labels: Array | None) -> Statistic:
+    """A metric that is one number for many samples, as a function of their indices."""
+
+    def statistic(index: Index) -> float:
+        picked = {name: value[index] for name, value in outputs.items()}
+        return float(custom(picked, None if labels is None else labels[index])[0])
+
+    return statistic
 
 
 _TASKS: dict[Task, Callable[[Scoring, Seen], Iterator[Row]]] = {

@@ -17,7 +17,7 @@ from mlgate.errors import StageError
 from mlgate.evidence import Comparison, Evidence, Measurement, measured, rounded
 from mlgate.gate import Gate, GateResult, Outcome, judge
 from mlgate.stages.quantize.candidates import Candidate
-from mlgate.stages.quantize.comparison import bootstrap
+from mlgate.stages.quantize.comparison import Interval, percentiles, resample
 from mlgate.stages.quantize.metrics import answers
 from mlgate.stages.quantize.samples import Samples
 from mlgate.stages.quantize.scoring import Row, Scoring, Seen, bounds_of
@@ -101,9 +101,7 @@ class Bench:
         wanted = session.fixed_batch
         if wanted is not None:
             feeds = {name: np.resize(v, (wanted, *v.shape[1:])) for name, v in feeds.items()}
-        times = latencies_ms(
-            {"source": self.source, "candidate": session}, feeds, rounds=_ROUNDS
-        )
+        times = latencies_ms({"source": self.source, "candidate": session}, feeds, rounds=_ROUNDS)
         self.inferences += 2 * (_ROUNDS + 5) * len(next(iter(feeds.values())))
         return _latency_rows(times, self.scoring.confidences)
 
@@ -248,20 +246,21 @@ def _hold(results: Sequence[GateResult]) -> bool:
     return all(result.rank <= Outcome.WARN for result in results)
 
 
-def _latency_rows(
-    times: Mapping[str, Array], confidences: tuple[float, ...]
-) -> tuple[Row, ...]:
+def _latency_rows(times: Mapping[str, Array], confidences: tuple[float, ...]) -> tuple[Row, ...]:
     """Rows from milliseconds per round [rounds] of both models, paired by round."""
     source, candidate = times["source"], times["candidate"]
     rounds = len(source)
     before, after = float(np.median(source)), float(np.median(candidate))
-    change = bootstrap(
-        lambda i: float(np.median(candidate[i]) - np.median(source[i])), rounds, confidences
+    draws = resample(
+        [lambda i: float(np.median(source[i])), lambda i: float(np.median(candidate[i]))], rounds
     )
-    ratio = bootstrap(
-        lambda i: float(np.median(candidate[i]) / np.median(source[i])), rounds, confidences
-    )
-    level = bootstrap(lambda i: float(np.median(candidate[i])), rounds, confidences)
+
+    def bounds(values: Array, center: float) -> tuple[Interval, ...]:
+        return percentiles(values, center, rounds, confidences)
+
+    level = bounds(draws[:, 1], after)
+    change = bounds(draws[:, 1] - draws[:, 0], after - before)
+    ratio = bounds(draws[:, 1] / draws[:, 0], after / before)
     return (
         measured("latency_ms.p50", after, unit="ms", bounds=level, n=rounds),
         measured(

@@ -1,4 +1,5 @@
 """Vectors."""
+
 from mlgate.errors import StageError
 from mlgate.evidence import Evidence
 from mlgate.stage import Job
