@@ -5,10 +5,14 @@ stage's options, the digests of its inputs (or the keys of the stages that make 
 versions of the tools, and the hardware where the stage measures time.
 """
 
+import functools
+import hashlib
 import importlib.metadata
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any
 
 from mlgate import __version__
@@ -136,6 +140,7 @@ def _key(node: Node, upstream: Mapping[str, Key], locate: Callable[[Input], Loca
         "confidences": list(node.confidences),
         "inputs": inputs,
         "tools": versions(node.stage.packages),
+        "implementation": implementation(node.stage.measure.__module__),
     }
     if node.stage.hardware:
         parts["hardware"] = hardware()
@@ -160,6 +165,18 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
+@functools.cache
+def implementation(module: str) -> str:
+    """Digest of a stage's own source: a mended stage measures again, whatever its version says."""
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        return module
+    hashed = hashlib.sha256()
+    for path in sorted(Path(found.origin).parent.rglob("*.py")):
+        hashed.update(path.read_bytes())
+    return f"sha256:{hashed.hexdigest()}"
+
+
 def why_missed(parts: dict[str, Any], last: dict[str, Any] | None) -> str:
     """Why a key is new: the parts that changed since the stage last finished here."""
     if last is None:
@@ -176,7 +193,9 @@ def _changes(name: str, old: Any, new: Any) -> Iterable[str]:
         for key in sorted({*old, *new}):
             yield from _changes(f"{name}.{key}" if name else key, old.get(key), new.get(key))
     elif old != new:
-        if name.startswith("inputs."):
+        if name == "implementation":
+            yield "the stage's own code changed"
+        elif name.startswith("inputs."):
             yield f"{name.removeprefix('inputs.')} changed"
         else:
             yield f"{name}: {_short(old)} → {_short(new)}"

@@ -18,7 +18,7 @@ def _by_column(evidence: Evidence, metric: str, title: str, y: str) -> Figure | 
     rows = [m for m in evidence.measurements if m.name == metric and m.value is not None]
     if not rows:
         return None
-    rows.sort(key=lambda m: (-(m.value or 0.0), m.labels.get("column", "")))
+    rows.sort(key=lambda m: (-(m.value or 0.0), -_end(m, "high"), m.labels.get("column", "")))
     shown = rows[:_SHOWN]
     hidden = len(rows) - len(shown)
     return Figure(

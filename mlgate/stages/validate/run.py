@@ -125,7 +125,6 @@ def _expectations(job: Job[Validate], batch: Batch, found: _Findings) -> None:
     )
     if not results:
         raise StageError("the suite has no expectations", hint="a suite must expect something")
-    found.measurements += _counted(results, {})
     for severity in ("critical", "warning", "info"):
         some = [r for r in results if r.severity == severity]
         if some:
@@ -148,7 +147,7 @@ def _counted(
                 f"expectations.{name}", f"{reasons[0]}{more}", labels=labels, unit=unit
             )
         return
-    because = [r.message for r in failed]
+    because = [_with_rows(result) for result in failed]
     yield measured(
         "expectations.failed",
         len(failed),
@@ -161,6 +160,15 @@ def _counted(
     yield measured(
         "expectations.success_ratio", share, labels=labels, n=len(results), because=_first(because)
     )
+
+
+def _with_rows(result: ExpectationResult) -> str:
+    """The message, and where to look: row numbers count from 0, over all files in order."""
+    if not result.rows:
+        return result.message
+    some = ", ".join(str(row) for row in result.rows[:_BECAUSE])
+    more = ", …" if (result.unexpected_count or 0) > _BECAUSE else ""
+    return f"{result.message} (row{'s' if len(result.rows) > 1 else ''} {some}{more})"
 
 
 def _told(result: ExpectationResult) -> dict[str, JsonValue]:
