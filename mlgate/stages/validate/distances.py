@@ -1,8 +1,9 @@
 """Distances between two samples of which only the counts per bin are known, with intervals.
 
 Pure functions. In all of them x and y are counts over the same bins, n and m the numbers of
-independent observations behind them (by default the sums; fewer when several rows belong to one
-unit). Every interval is two-sided at the confidence that it is asked for.
+independent observations behind them: by default the sums, fewer when several rows belong to one
+unit. How far the rows of a unit repeat each other is not known, so a bias is then corrected as for
+units at the lower end of an interval and as for rows at the upper one. Intervals are two-sided.
 """
 
 import math
@@ -80,7 +81,9 @@ def psi(x: Counts, y: Counts, *, n: float | None = None, m: float | None = None)
         + _variance(q, log + 1 - p / q) / m
         + 2 * noise * (1 / n + 1 / m)
     )
-    return _normal(raw - noise, math.sqrt(variance), math.inf, int(min(n, m)))
+    least = (k - 1) * (1 / sum(x) + 1 / sum(y))
+    deviation = math.sqrt(variance)
+    return normal(raw - noise, deviation, math.inf, int(min(n, m)), extra=noise - least)
 
 
 def js(x: Counts, y: Counts, *, n: float | None = None, m: float | None = None) -> Statistic:
@@ -100,7 +103,9 @@ def js(x: Counts, y: Counts, *, n: float | None = None, m: float | None = None) 
         + _variance(q, log_q / 2) / m
         + 2 * noise * (1 / n + 1 / m) / 8
     )
-    return _normal(raw - noise, math.sqrt(variance), math.log(2), int(min(n, m)))
+    least = (k - 1) * (1 / sum(x) + 1 / sum(y)) / 8
+    deviation = math.sqrt(variance)
+    return normal(raw - noise, deviation, math.log(2), int(min(n, m)), extra=noise - least)
 
 
 def ks(
@@ -223,12 +228,17 @@ def _sizes(
     return a * (n / a.sum()), b * (m / b.sum()), n, m
 
 
-def _normal(value: float, deviation: float, ceiling: float, n: int) -> Statistic:
-    """A value ≥ 0 with a normal error; the interval is that of the value before it was cut at 0."""
+def normal(
+    value: float, deviation: float, ceiling: float, n: int, *, extra: float = 0.0
+) -> Statistic:
+    """A value ≥ 0 with a normal error; the interval is that of the value before it was cut at 0.
+
+    `extra` is by how much the value may be corrected too far, and is added to the upper end.
+    """
 
     def interval(confidence: float) -> tuple[float, float]:
         half = _z(confidence) * deviation
-        return min(max(value - half, 0.0), ceiling), min(max(value + half, 0.0), ceiling)
+        return min(max(value - half, 0.0), ceiling), min(max(value + extra + half, 0.0), ceiling)
 
     return Statistic(min(max(value, 0.0), ceiling), n, interval)
 

@@ -83,6 +83,7 @@ def compare(
     unit = _unit(reference, current)
     columns: list[ColumnDrift] = []
     left_out: list[tuple[str, str]] = []
+    known = {c.name for c in reference.columns} | {s.name for s in reference.skipped}
     skipped = {s.name: s for s in (*reference.skipped, *current.skipped)}
     listed = dict.fromkeys(
         [c.name for c in (*reference.columns, *current.columns)]
@@ -93,7 +94,11 @@ def compare(
         if name in ignore:
             left_out.append((name, "ignored"))
         elif before is None and after is None:
-            left_out.append((name, skipped[name].reason))
+            reason = skipped[name].reason
+            if name in known or reason == "ignored":
+                left_out.append((name, reason))
+            else:
+                columns.append(_impossible(name, f"the reference has no column {name!r}"))
         elif before is None or after is None:
             columns.append(_impossible(name, _missing(name, reference, current)))
         elif before.kind == "temporal" == after.kind and not times:

@@ -1,7 +1,7 @@
 """Make a profile of a table: two scans for a reference, one for data that follows its bins."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, floor, inf, isfinite, log10, nextafter
@@ -317,7 +317,7 @@ def _count(
             text = f"{name}::varchar"
             # histogram_exact() names what is not listed '', which may be a value.
             expressions += [f"count(*) filter (where {text} = '')"]
-            expressions += [f"map_values(histogram_exact({text}, ?))"]
+            expressions += [f"histogram_exact({text}, ?)"]
             parameters.append([v for v in column.values if v != ""] or ["-"])
         elif column.kind != "withheld":
             x = number(column.name, column.type)
@@ -340,7 +340,7 @@ def _count(
             yield Withheld(name=column.name, type=str(column.type), nulls=nulls,
                            distinct=distinct, count=count)  # fmt: skip
         elif column.kind == "categorical":
-            empty, listed = int(next(found)), next(found) or []
+            empty, listed = int(next(found)), next(found) or {}
             yield _categorical(column, count, nulls, distinct, empty, listed)
         else:
             ends = (next(found), next(found), int(next(found)), int(next(found)))
@@ -358,12 +358,9 @@ def _nans(table: Table, columns: list[_Bins]) -> dict[str, int]:
 
 
 def _categorical(
-    column: _Bins, count: int, nulls: int, distinct: int, empty: int, listed: Sequence[int]
+    column: _Bins, count: int, nulls: int, distinct: int, empty: int, listed: Mapping[str, int]
 ) -> Categorical:
-    named = [v for v in column.values if v != ""]
-    # An empty list of values was replaced by one that is not asked for.
-    counts = dict(zip(named, map(int, listed), strict=False)) if named else {}
-    top = tuple((v, empty if v == "" else counts.get(v, 0)) for v in column.values)
+    top = tuple((v, empty if v == "" else int(listed.get(v, 0))) for v in column.values)
     return Categorical(
         name=column.name, type=str(column.type), nulls=nulls, distinct=distinct, top=top,
         other=count - sum(n for _, n in top),
@@ -387,10 +384,10 @@ def _ordered(
     if spliced and low is not None and high is not None:
         whole = _is_whole(column.type)
         below = min(low - 1, nextafter(low, -inf)) if whole else nextafter(low, -inf)
-        if not edges or edges[0] > below:
+        if isfinite(below) and (not edges or edges[0] > below):
             edges = [below, *edges]
             counts = [under, counts[0] - under, *counts[1:]]
-        if edges[-1] < high:
+        if edges and edges[-1] < high:
             edges = [*edges, high]
             counts = [*counts[:-1], counts[-1] - over, over]
     return Ordered(
