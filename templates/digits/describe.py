@@ -1,8 +1,8 @@
 """Write what is promised about the data: contracts/digits.v1.json and expectations/digits.json.
 
-The contract says which columns there are, of which type, and which of them the model reads. The expectations are a
-Great Expectations suite in the form in which Great Expectations itself saves one; edit either file by hand, or here.
-Needs great_expectations and pyarrow.
+The contract says which columns there are, of which type, and which of them the model reads. The
+expectations are a Great Expectations suite in the form in which Great Expectations itself saves
+one; edit either file by hand, or here. Needs great_expectations and pyarrow.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def expectations(pixels: list[str]) -> list[Expectation]:
 
 
 def suite(found: list[Expectation]) -> str:
-    """The suite as JSON. Its ids follow from the content, so the same promises give the same file."""
+    """The suite as JSON; its ids follow from the content: same promises, same file."""
     whole = ExpectationSuite(name=NAME, id=stable_id(NAME), expectations=found)
     for expectation in whole.expectations:
         content = json.dumps(expectation.configuration.to_json_dict(), sort_keys=True)

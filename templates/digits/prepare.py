@@ -1,15 +1,16 @@
 """Write data/{train,reference,holdout}.parquet from the digits images that come with scikit-learn.
 
-The source is the test part of UCI's "Optical Recognition of Handwritten Digits": 1,797 grey images of 8 x 8 pixels
-whose values are whole numbers from 0 to 16. Each row here is one image: pixel_0_0 … pixel_7_7 (float, row by row from the
-top left, divided by 16 so that a value lies in 0…1 and is what the model takes) and digit (int64, 0…9).
+The source is the test part of UCI's "Optical Recognition of Handwritten Digits": 1,797 grey images
+of 8 x 8 pixels whose values are whole numbers from 0 to 16. Each row here is one image: pixel_0_0 …
+pixel_7_7 (float, row by row from the top left, divided by 16 so that a value lies in 0…1 and is
+what the model takes) and digit (int64, 0…9).
 
-  holdout    797 rows that nothing is ever trained on; kept large because a one-point accuracy gate needs hundreds of rows
+  holdout    797 rows that nothing is ever trained on: a one-point accuracy gate needs hundreds
   train      1,000 rows: what the candidate model is trained on
-  reference  the first 600 rows of train: what the model now in production was trained on, before the other 400 were labelled
+  reference  the first 600 rows of train: what the model now in production was trained on
 
-Equal images are dropped before the split, so no image can be in both train and holdout. The same seed and the same
-pyarrow give the same bytes.
+Equal images are dropped before the split, so no image can be in both train and holdout. The same
+seed and the same pyarrow give the same bytes.
 """
 
 import argparse

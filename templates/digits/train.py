@@ -1,8 +1,9 @@
 """Train a small convolutional network on data/train.parquet and write it as models/digits.onnx.
 
-The model takes `image`, float32 [N, 1, 8, 8] with values in 0…1, and returns `logits`, float32 [N, 10]; N is free.
-One thread and fixed seeds: the same machine gives the same bytes; another processor may differ in the last digits.
-Needs torch, onnx, onnxruntime and pyarrow; takes about half a minute.
+The model takes `image`, float32 [N, 1, 8, 8] with values in 0…1, and returns `logits`, float32 [N,
+10]; N is free. One thread and fixed seeds: the same machine gives the same bytes; another processor
+may differ in the last digits. Needs torch, onnx, onnxruntime and pyarrow; takes about half a
+minute.
 """
 
 import argparse
@@ -25,7 +26,7 @@ SIDE = 8
 
 
 class DigitsNet(nn.Module):
-    """Three 3 x 3 convolutions, one pooling between them, the mean over the image, one linear layer."""
+    """Three 3 x 3 convolutions, a pooling between them, the mean over the image, a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shifted(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Each image moved by at most one pixel, so that 1,000 images teach more than 1,000 positions."""
+    """Each image moved by at most one pixel: 1,000 images teach more than 1,000 positions."""
     padded = F.pad(images, (1, 1, 1, 1))
     down, right = torch.randint(0, 3, (2, len(images)), generator=generator)
     rows = (down[:, None] + torch.arange(SIDE))[:, :, None]

@@ -1,8 +1,8 @@
 """Write what is promised about the data: contracts/tumours.v1.json and expectations/tumours.json.
 
-The contract says which columns there are, of which type, and which of them the model reads. The expectations are a
-Great Expectations suite in the form in which Great Expectations itself saves one; edit either file by hand, or here.
-Needs great_expectations and pyarrow.
+The contract says which columns there are, of which type, and which of them the model reads. The
+expectations are a Great Expectations suite in the form in which Great Expectations itself saves
+one; edit either file by hand, or here. Needs great_expectations and pyarrow.
 """
 
 import argparse
@@ -21,7 +21,8 @@ NAME = "tumours"
 LABEL = "diagnosis"
 CLASSES = [0, 1]
 
-# More than this is not a larger tumour but another unit. The quantities that are not named are ratios.
+# More than this is not a larger tumour but another unit. The quantities that are not named are
+# ratios.
 LARGEST = {"radius": 100.0, "texture": 100.0, "perimeter": 1000.0, "area": 10000.0}
 LARGEST_RATIO = 2.0
 
@@ -79,7 +80,7 @@ def quantity(column: str) -> str:
 
 
 def suite(found: list[Expectation]) -> str:
-    """The suite as JSON. Its ids follow from the content, so the same promises give the same file."""
+    """The suite as JSON; its ids follow from the content: same promises, same file."""
     whole = ExpectationSuite(name=NAME, id=stable_id(NAME), expectations=found)
     for expectation in whole.expectations:
         content = json.dumps(expectation.configuration.to_json_dict(), sort_keys=True)

@@ -1,14 +1,16 @@
-"""Write data/{train,reference,holdout}.parquet from the breast cancer data that come with scikit-learn.
+"""Write data/{train,reference,holdout}.parquet from scikit-learn's breast cancer data.
 
-The source is UCI's "Breast Cancer Wisconsin (Diagnostic)": 569 tumours, each with 30 measurements of the cell nuclei in one
-image (mean, standard error and worst of ten quantities). Each row here is one tumour: 30 columns such as mean_radius (float,
-in the units of the source: nothing is scaled) and diagnosis (int64: 1 malignant, 0 benign).
+The source is UCI's "Breast Cancer Wisconsin (Diagnostic)": 569 tumours, each with 30 measurements
+of the cell nuclei in one image (mean, standard error and worst of ten quantities). Each row here is
+one tumour: 30 columns such as mean_radius (float, in the units of the source: nothing is scaled)
+and diagnosis (int64: 1 malignant, 0 benign).
 
   holdout    119 rows that nothing is ever trained on
   reference  150 rows: what the model now in production was trained on
   train      300 rows: what the candidate model is trained on
 
-No row is in two of them; equal rows are dropped before the split. The same seed and the same pyarrow give the same bytes.
+No row is in two of them; equal rows are dropped before the split. The same seed and the same
+pyarrow give the same bytes.
 """
 
 import argparse
@@ -26,7 +28,7 @@ LABEL = "diagnosis"
 
 
 def distinct_rows() -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Feature names, features as float32 [N, 30], and labels as int64 [N]; of equal rows only the first."""
+    """Feature names, features float32 [N, 30], labels int64 [N]; of equal rows only the first."""
     source = load_breast_cancer()
     _, first = np.unique(source.data, axis=0, return_index=True)
     kept = np.sort(first)

@@ -1,9 +1,9 @@
 """Train a small neural network on data/train.parquet and write it as models/tumours.onnx.
 
-The model takes `features`, float32 [N, 30], unscaled and in the order of the file's columns, and returns `logits`,
-float32 [N, 2]: benign, malignant. Scaling to zero mean and unit deviation is part of the model, so that whoever serves it
-cannot forget it. One thread and a fixed seed: the same machine gives the same bytes.
-Needs scikit-learn, onnx, onnxruntime and pyarrow; takes a second.
+The model takes `features`, float32 [N, 30], unscaled and in the order of the file's columns, and
+returns `logits`, float32 [N, 2]: benign, malignant. Scaling to zero mean and unit deviation is part
+of the model, so that whoever serves it cannot forget it. One thread and a fixed seed: the same
+machine gives the same bytes. Needs scikit-learn, onnx, onnxruntime and pyarrow; takes a second.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def train(
 
 
 def to_onnx(scaler: StandardScaler, network: MLPClassifier, *, trained_on: str) -> bytes:
-    """(features - mean) / deviation, then Gemm and Relu for each layer; the last Gemm has one column per class."""
+    """(features - mean) / deviation, then Gemm and Relu for each layer; logits: one per class."""
     weights = [w.astype(np.float32) for w in network.coefs_]
     biases = [b.astype(np.float32) for b in network.intercepts_]
     # scikit-learn has one output z for two classes; logits (-z/2, z/2) have the same softmax.
