@@ -26,9 +26,7 @@ def response(kind: str, workers: int, rate: float, percentile: float) -> float:
     """Percentile of the response in ns over 300,000 queries."""
     arrivals = schedule.poisson(rate, 300_000 / rate, 99)
     drawn = services(kind, len(arrivals), np.random.default_rng(99))
-    return percentile_of(
-        np.sort(capacity.simulate(arrivals, drawn, workers).latency), percentile
-    )
+    return percentile_of(np.sort(capacity.simulate(arrivals, drawn, workers).latency), percentile)
 
 
 def true_knee(kind: str, workers: int, percentile: float, limit: float) -> float:
@@ -93,7 +91,9 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000, help="queries at each rate")
     options = parser.parse_args()
     print(f"{options.trials} ramps of 3 rounds per server, {options.queries} queries at each rate")
-    print("server  promise       true   knee/true (mean, worst)  covered  goodput/knee  response/limit")
+    print(
+        "server  promise       true   knee/true (mean, worst)  covered  goodput/knee  response/limit"
+    )
     for kind, workers in (("M", 1), ("M", 4), ("D", 1), ("D", 2), ("D", 4)):
         median = SERVICE * (math.log(2) if kind == "M" else 1.0)
         for name, percentile, limit in (

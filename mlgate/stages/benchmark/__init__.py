@@ -70,7 +70,11 @@ def _flaws(options: Benchmark) -> Iterator[tuple[tuple[str | int, ...], str, str
         scenario = gate.where.get("scenario")
         if scenario is not None and str(scenario) not in ids:
             known = ", ".join(sorted(ids))
-            yield ("gates", index, "where"), f"there is no scenario {scenario}", f"there is: {known}"
+            yield (
+                ("gates", index, "where"),
+                f"there is no scenario {scenario}",
+                f"there is: {known}",
+            )
         elif gate.compared_to and scenario is not None and ids[str(scenario)] != "single":
             hint = "compare in a single scenario"
             yield ("gates", index, "where"), "only single scenarios are compared", hint

@@ -115,8 +115,7 @@ def knee_of(steps: Sequence[Step], limit: float) -> float:
     ordered = sorted(steps, key=lambda step: step.rate)
     beyond = 1.5 * limit
     logs = [
-        math.log(max(step.response, beyond) if not step.kept else step.response)
-        for step in ordered
+        math.log(max(step.response, beyond) if not step.kept else step.response) for step in ordered
     ]
     smooth = _isotonic(logs, [float(step.offered) for step in ordered])
     rates = [math.log(step.rate) for step in ordered]

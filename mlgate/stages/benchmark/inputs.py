@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from mlgate.errors import MissingPackage, StageError
+from mlgate.errors import StageError
 from mlgate.stage import Columns, Dataset, Input, Located, Npz, Synthetic
 from mlgate.stages.benchmark.session import Array, Port
 from mlgate.stages.benchmark.spec import InputSource
@@ -95,7 +95,7 @@ def _made_up(
     made: list[Array] = []
     for _ in range(queries):
         if how == "normal":
-            array = rng.standard_normal(shape)
+            array: Array = rng.standard_normal(shape)
         elif how == "uniform":
             array = rng.random(shape) if kind == "f" else rng.integers(0, 2, shape)
         else:
@@ -196,11 +196,9 @@ class _Rows:
     """The first rows of a Parquet, CSV or Arrow file, by column."""
 
     def __init__(self, path: Path, label: str | None) -> None:
-        try:
-            # Lazy: most benchmarks need no rows, and must not need pyarrow.
-            from pyarrow import ArrowInvalid, csv, ipc, parquet  # noqa: PLC0415
-        except ImportError:
-            raise MissingPackage("pyarrow", extra="validate") from None
+        # Lazy: most benchmarks need no rows, and pyarrow takes memory beside what is measured.
+        from pyarrow import ArrowInvalid, csv, ipc, parquet  # noqa: PLC0415
+
         try:
             if path.suffix in (".parquet", ".pq"):
                 table = parquet.read_table(path)
@@ -249,6 +247,8 @@ class _Rows:
 
 def _inner(port: Port) -> tuple[int, ...] | None:
     inner = port.shape[1:]
-    return tuple(axis for axis in inner if isinstance(axis, int)) if all(
-        isinstance(axis, int) for axis in inner
-    ) else None
+    return (
+        tuple(axis for axis in inner if isinstance(axis, int))
+        if all(isinstance(axis, int) for axis in inner)
+        else None
+    )

@@ -212,3 +212,33 @@ def _wait(due: int, alone: bool) -> None:
     else:
         while clock() < due:
             time.sleep(0)  # other servers need the interpreter
+
+
+@dataclass(frozen=True)
+class Warmth:
+    """How a warm-up ended: `stationary` when three windows in a row had the same median."""
+
+    queries: int
+    stationary: bool
+
+
+def warm_up(
+    run: Run, bindings: Sequence[object], seconds: float, window: int = 50, within: float = 0.02
+) -> Warmth:
+    """Run until the last three windows' medians lie `within` 2 %, or for `seconds`."""
+    medians: list[float] = []
+    queries, end = 0, time.perf_counter() + seconds
+    while True:
+        left = end - time.perf_counter()
+        trace = closed_loop(run, bindings, max(left, 0.0), most=window, least=1)
+        queries += len(trace.latency)
+        medians.append(float(np.median(trace.latency)))
+        last = medians[-3:]
+        if (
+            len(last) == 3
+            and len(trace.latency) == window
+            and max(last) <= (1 + within) * min(last)
+        ):
+            return Warmth(queries, True)
+        if left <= 0:
+            return Warmth(queries, False)

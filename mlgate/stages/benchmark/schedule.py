@@ -23,7 +23,7 @@ def uniforms(seed: int) -> Iterator[float]:
     """
     generator = np.random.MT19937()
     # mt19937's own seeding; numpy's usual one hashes the seed first.
-    generator._legacy_seeding(seed & 0xFFFFFFFF)  # type: ignore[attr-defined]  # noqa: SLF001
+    generator._legacy_seeding(seed & 0xFFFFFFFF)
     while True:
         raw = generator.random_raw(2048)
         for low, high in zip(raw[0::2].tolist(), raw[1::2].tolist(), strict=True):

@@ -186,7 +186,9 @@ def student_quantile(probability: float, degrees: float) -> float:
     return (low + high) / 2.0
 
 
-def mean_estimate(values: Sequence[float], confidences: Sequence[float], looks: int = 1) -> Estimate:
+def mean_estimate(
+    values: Sequence[float], confidences: Sequence[float], looks: int = 1
+) -> Estimate:
     """Mean of independent `values` with one-sided Student bounds; one value has no bounds."""
     sample = np.asarray(values, dtype=np.float64)
     n, mean = len(sample), float(sample.mean())

@@ -53,7 +53,9 @@ def test_knee_of_m_m_1_is_kleinrocks() -> None:
     assert found.knee.value == pytest.approx(500, rel=0.10)
     assert found.limits == (1,)
     _, low, high = found.knee.bounds[0]
-    assert low is not None and high is not None and low < found.knee.value < high
+    assert low is not None
+    assert high is not None
+    assert low < found.knee.value < high
 
 
 def test_limit_keeps_the_goodput_at_twice_the_load() -> None:
@@ -70,7 +72,8 @@ def test_limit_keeps_the_goodput_at_twice_the_load() -> None:
             coarse=True,
         )
     found = capacity.capacity_of(steps, limit, 2, (0.95,))
-    assert found is not None and found.knee.value == pytest.approx(1518, rel=0.10)
+    assert found is not None
+    assert found.knee.value == pytest.approx(1518, rel=0.10)
     rate = 2 * found.knee.value
     arrivals = schedule.poisson(rate, 3.0, 9)
     services = np.full(len(arrivals), SERVICE, dtype=np.int64)
@@ -93,9 +96,7 @@ def test_a_promise_that_cannot_be_kept_is_an_error() -> None:
 
 
 def test_no_answer_is_not_a_capacity() -> None:
-    trace = capacity.simulate(
-        np.asarray([0, 10]), np.asarray([10**9, 10**9]), 1, max_inflight=1
-    )
+    trace = capacity.simulate(np.asarray([0, 10]), np.asarray([10**9, 10**9]), 1, max_inflight=1)
     assert trace.rejected == 1
     step = capacity.step_of(0, 5.0, np.asarray([0, 10]), trace, 0.5)
     assert math.isnan(capacity.knee_of([step], 1.0))
@@ -112,11 +113,15 @@ def test_batching_batches_only_under_load() -> None:
     service = {1: 1e6, 8: 2e6}  # eight at once for the price of two
     calm = batching.recommend(schedule.poisson(100, 5, 1), service, 0.99, 1e9)
     busy = batching.recommend(schedule.poisson(2000, 5, 1), service, 0.99, 1e9)
-    assert calm is not None and calm.mean_batch < 1.3
-    assert busy is not None and busy.max_batch == 8 and busy.response < 20e6
+    assert calm is not None
+    assert calm.mean_batch < 1.3
+    assert busy is not None
+    assert busy.max_batch == 8
+    assert busy.response < 20e6
     assert batching.recommend(schedule.poisson(2000, 5, 1), {1: 1e6}, 0.99, 5e6) is None
 
 
 def test_snippets_carry_the_limit() -> None:
     text = capacity.snippets(7, 2)
-    assert "LIMIT = 7" in text["asyncio"] and "max_queue_size: 5" in text["triton"]
+    assert "LIMIT = 7" in text["asyncio"]
+    assert "max_queue_size: 5" in text["triton"]

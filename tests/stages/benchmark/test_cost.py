@@ -9,7 +9,7 @@ from mlgate.stages.benchmark.statistics import Estimate
 def test_cost_of_a_known_machine() -> None:
     found = usd_per_million(3.5, Estimate(2000.0, ((0.95, 1000.0, 4000.0),), 5), 1.0)
     assert found.value == pytest.approx(0.486, abs=0.001)
-    assert found.bounds == ((0.95, pytest.approx(0.243, abs=1e-3), pytest.approx(0.972, abs=1e-3)),)
+    assert found.bounds[0] == pytest.approx((0.95, 0.243, 0.972), abs=1e-3)
 
 
 def test_energy_is_added() -> None:

@@ -33,8 +33,10 @@ def test_student_quantile_is_scipys(probability: float, degrees: int) -> None:
 
 @pytest.mark.parametrize(
     ("percentile", "slower", "needed"),
-    [(0.99, 0, 459), (0.99, 1, 662), (0.99, 2, 838), (0.99, 5, 1307), (0.99, 10, 2010)]
-    + [(0.9, 0, 44), (0.9, 1, 64), (0.9, 2, 81), (0.9, 5, 127), (0.999, 0, 4603)],
+    [
+        *((0.99, 0, 459), (0.99, 1, 662), (0.99, 2, 838), (0.99, 5, 1307), (0.99, 10, 2010)),
+        *((0.9, 0, 44), (0.9, 1, 64), (0.9, 2, 81), (0.9, 5, 127), (0.999, 0, 4603)),
+    ],
 )
 def test_queries_needed_are_those_of_the_mlperf_rules(
     percentile: float, slower: int, needed: int
@@ -64,7 +66,8 @@ def test_percentile_bounds_cover_as_often_as_they_say(percentile: float) -> None
     for _ in range(1000):
         sample = np.sort(rng.exponential(size=800))
         _, low, high = s.percentile_estimate(sample, percentile, (0.95,)).bounds[0]
-        assert low is not None and high is not None
+        assert low is not None
+        assert high is not None
         missed[0] += low > truth
         missed[1] += high < truth
     assert max(missed) < 75  # 50 expected; 75 is beyond four standard errors
@@ -83,13 +86,15 @@ def test_trimmed_estimate_is_yuens() -> None:
 def test_looks_widen_the_interval_and_keep_the_error() -> None:
     one = s.trimmed_estimate([1.0, 1.1, 0.9, 1.05], (0.95,)).bounds[0]
     five = s.trimmed_estimate([1.0, 1.1, 0.9, 1.05], (0.95,), looks=5).bounds[0]
-    assert one[1] is not None and five[1] is not None and five[1] < one[1]
+    assert one[1] is not None
+    assert five[1] is not None
+    assert five[1] < one[1]
     rng = np.random.default_rng(5)
     wrong, trials, plan = 0, 1500, s.look_sizes(8)
     for _ in range(trials):
         clusters = rng.standard_t(4, size=plan[-1])
         wrong += any(
-            (s.trimmed_estimate(clusters[:n], (0.95,), len(plan)).bounds[0][1] or -1) > 0
+            (s.trimmed_estimate(list(clusters[:n]), (0.95,), len(plan)).bounds[0][1] or -1) > 0
             for n in plan
         )
     assert wrong / trials < 0.05
@@ -103,8 +108,10 @@ def test_tail_ratio_finds_a_slower_tail_and_not_itself() -> None:
     found = s.tail_ratio_estimate(slow, base, 0.99, (0.99,))
     calm = s.tail_ratio_estimate(same, base, 0.99, (0.99,))
     assert found.value > 1.5
-    assert found.bounds[0][1] is not None and found.bounds[0][1] > 1.05
-    assert calm.bounds[0][1] is not None and calm.bounds[0][1] < 1.0 < (calm.bounds[0][2] or 0)
+    assert found.bounds[0][1] is not None
+    assert found.bounds[0][1] > 1.05
+    assert calm.bounds[0][1] is not None
+    assert calm.bounds[0][1] < 1.0 < (calm.bounds[0][2] or 0)
 
 
 def test_tail_ratio_redraw_of_equal_weights_is_the_plain_percentile() -> None:

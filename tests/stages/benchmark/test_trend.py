@@ -15,8 +15,10 @@ def test_slope_and_interval_are_theil_sens() -> None:
     slope, _, low, high = stats.theilslopes(np.log(ratios), days, alpha=0.90)
     assert found.growth == pytest.approx(np.expm1(7 * slope))
     # SciPy rounds the ranks to the nearest; ours go outwards by at most one.
-    assert found.low is not None and found.low <= np.expm1(7 * low) + 1e-12
-    assert found.high is not None and found.high >= np.expm1(7 * high) - 1e-12
+    assert found.low is not None
+    assert found.low <= np.expm1(7 * low) + 1e-12
+    assert found.high is not None
+    assert found.high >= np.expm1(7 * high) - 1e-12
     assert found.low > np.expm1(7 * low) - 0.03
 
 
@@ -26,7 +28,8 @@ def test_growth_of_ten_percent_a_week_is_seen_through_an_outlier() -> None:
     ratios[5] = 40.0
     found = weekly_growth(days, ratios)
     assert found.growth == pytest.approx(0.1, abs=0.005)
-    assert found.low is not None and found.low > 0.05
+    assert found.low is not None
+    assert found.low > 0.05
 
 
 def test_no_drift_is_rarely_called_one() -> None:

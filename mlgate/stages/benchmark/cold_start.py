@@ -1,0 +1,98 @@
+"""Cold starts: from starting a process to its first answer, and how warm a pool must be."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mlgate.errors import StageError
+from mlgate.stages.benchmark import cold_start_child
+from mlgate.stages.benchmark.session import Array, Runtime, providers_of
+
+PHASES: Final = ("spawn", "import", "load", "first", "total", "steady")
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """Nanoseconds of each phase of one fresh process, and its peak resident memory in bytes.
+
+    `total` runs from starting the process to its first answer, reading its input left out;
+    `steady` is the median of later answers.
+    """
+
+    spawn: int
+    import_: int
+    load: int
+    first: int
+    total: int
+    steady: int
+    peak_rss: int
+
+    def row(self) -> dict[str, int]:
+        """As JSON."""
+        return dict(asdict(self))
+
+
+def write_feed(feed: Mapping[str, Array], order: list[str], path: Path) -> None:
+    """Keep one query where child processes find it."""
+    np.savez(path, **{f"input{i}": feed[name] for i, name in enumerate(order)})  # type: ignore[arg-type]
+
+
+def start_cold(model: Path, runtime: Runtime, feed: Path, seconds: float) -> ColdStart:
+    """Start one process and time it; raises `StageError` when it fails or takes too long."""
+    providers = [list(p) if isinstance(p, tuple) else [p, {}] for p in providers_of(runtime)]
+    asked = {
+        "model": str(model),
+        "threads": runtime.threads,
+        "providers": providers,
+        "cpu_nodes": runtime.provider == "cpu" or runtime.max_cpu_nodes > 0,
+        "feed": str(feed),
+    }
+    command = [sys.executable, "-I", str(Path(cold_start_child.__file__)), json.dumps(asked)]
+    # Only what finding libraries needs: secrets of this process are none of the child's business.
+    keep = ("PATH", "LD_LIBRARY_PATH", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "HOME", "SYSTEMROOT")
+    environment = {name: os.environ[name] for name in keep if name in os.environ}
+    begun = time.perf_counter_ns()
+    try:
+        child = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise StageError(
+            f"a cold start takes longer than {seconds:.0f} s", hint="raise time_limit"
+        ) from None
+    if child.returncode != 0:
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1][:200]
+        raise StageError(f"a fresh process could not serve the model: {last}")
+    answer = json.loads(child.stdout.strip().splitlines()[-1])
+    if answer["providers"][:1] != [runtime.name]:
+        raise StageError(f"a fresh process ran on {answer['providers']}, not {runtime.name}")
+    stamps = answer["stamps"]
+    return ColdStart(
+        spawn=stamps["up"] - begun,
+        import_=stamps["imported"] - stamps["up"],
+        load=stamps["loaded"] - stamps["imported"],
+        first=stamps["first"] - stamps["fed"],
+        total=stamps["first"] - stamps["fed"] + stamps["loaded"] - begun,
+        steady=stamps["steady"],
+        peak_rss=stamps["peak_rss"],
+    )
+
+
+def warm_pool(qps: float, growth: float, knee: float, cold_start_s: float) -> int:
+    """Instances to keep running, so that rising traffic never waits for a cold start.
+
+    `qps` is today's traffic, `growth` how fast it can rise (per second per second), `knee` what
+    one instance takes: enough for the traffic there will be when a start ends.
+    """
+    if knee <= 0:
+        raise ValueError("an instance that takes no traffic makes no pool")
+    return max(1, math.ceil((qps + growth * cold_start_s) / knee))

@@ -1,0 +1,391 @@
+"""From a recording to measurements: pure, so that every figure can be computed again from the file.
+
+`facts` of a recording hold what is few (steps of the ramp, cold starts, terms of the cost);
+its series hold the latencies of each load (`<scenario>.<batch>.latency`, `.completed`) and of
+the comparison (see `compare.series_of`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from mlgate.errors import StageError
+from mlgate.evidence import Bounds, Comparison, Measurement, measured, rounded, unmeasured
+from mlgate.stages.benchmark import compare, cost
+from mlgate.stages.benchmark.capacity import Capacity, Step, capacity_of
+from mlgate.stages.benchmark.cold_start import PHASES
+from mlgate.stages.benchmark.recording import Recording
+from mlgate.stages.benchmark.statistics import (
+    PERCENTILES,
+    Estimate,
+    batch_rates,
+    mean_estimate,
+    percentile_estimate,
+    queries_needed,
+    spent,
+)
+
+Labels = Mapping[str, object]
+
+COMPARED: Final = ("p90", "p95", "p99", "p999")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a recording says."""
+
+    measurements: tuple[Measurement, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def derive(recording: Recording, confidences: Sequence[float]) -> Findings:
+    """Every measurement and comparison that the recording supports, at these confidences.
+
+    Raises `StageError` for a recording that lacks what its facts promise.
+    """
+    try:
+        facts: Mapping[str, Any] = recording.facts
+        rows = list(_loads(recording, confidences))
+        rows += _cold(facts, confidences)
+        capacity = ramp_capacity(facts, confidences)
+        rows += _ramp(facts, capacity)
+        rows += _cost(recording, capacity, confidences)
+        rows += _gpu(facts, confidences)
+        compared: list[Comparison] = []
+        if facts.get("comparison"):
+            more, compared = _compared(recording, confidences)
+            rows += more
+    except (KeyError, IndexError, TypeError) as error:
+        raise StageError(f"the file of latencies is not complete: {error}") from None
+    rows.sort(key=lambda m: (m.name, sorted(m.labels.items())))
+    return Findings(tuple(rows), tuple(compared))
+
+
+def _measured(
+    name: str,
+    found: Estimate,
+    unit: str,
+    labels: Labels | None = None,
+    scale: float = 1.0,
+    because: Sequence[str] = (),
+) -> Measurement:
+    bounds = [
+        (c, None if low is None else low * scale, None if high is None else high * scale)
+        for c, low, high in found.bounds
+    ]
+    return measured(
+        name,
+        found.value * scale,
+        labels=labels,
+        unit=unit,
+        bounds=bounds,
+        n=found.n,
+        because=because,
+    )
+
+
+def _loads(recording: Recording, confidences: Sequence[float]) -> Iterator[Measurement]:
+    for load in recording.facts["loads"]:  # type: ignore[union-attr]
+        assert isinstance(load, dict)
+        labels = {"scenario": load["id"], "batch": load["batch"]}
+        looks = int(load["looks"])  # type: ignore[arg-type]
+        key = f"{load['id']}.{load['batch']}"
+        ordered = np.sort(recording.series[f"{key}.latency"])
+        if load.get("failed") or not len(ordered):
+            why = str(load.get("failed") or "no query was answered")
+            for name in PERCENTILES:
+                yield unmeasured(f"latency_ms.{name}", why, labels=labels, unit="ms")
+            yield unmeasured("throughput_qps", why, labels=labels, unit="qps")
+            continue
+        for name, percentile in PERCENTILES.items():
+            found = percentile_estimate(ordered, percentile, confidences, looks)
+            yield _measured(
+                f"latency_ms.{name}",
+                found,
+                "ms",
+                labels,
+                1e-6,
+                _too_few(found, percentile, looks),
+            )
+        done = np.concatenate([[0], recording.series[f"{key}.completed"]]).astype(np.int64)
+        rows = int(load["batch"])  # type: ignore[arg-type]
+        rates = mean_estimate([rows * r for r in batch_rates(done)], confidences, looks)
+        whole = rows * (len(done) - 1) / (float(done[-1]) / 1e9)
+        value = Estimate(whole, _around(rates, whole), len(done) - 1)
+        yield _measured("throughput_qps", value, "qps", labels)
+
+
+def _around(found: Estimate, value: float) -> tuple[tuple[float, float | None, float | None], ...]:
+    """The interval moved to `value`: the rate of the whole run, not the mean of its parts."""
+    shift = value - found.value
+    return tuple(
+        (c, None if low is None else max(0.0, low + shift), None if high is None else high + shift)
+        for c, low, high in found.bounds
+    )
+
+
+def _too_few(found: Estimate, percentile: float, looks: int) -> tuple[str, ...]:
+    for confidence, _, high in found.bounds:
+        if high is None:
+            needed = queries_needed(percentile, spent(confidence, looks))
+            what = f"a p{100 * percentile:g} at confidence {confidence:g} needs {needed:,} queries"
+            return (f"{what}, {needed - found.n:,} more than there were",)
+    return ()
+
+
+def _cold(facts: Mapping[str, Any], confidences: Sequence[float]) -> list[Measurement]:
+    starts = facts.get("cold_starts") or []
+    if not starts:
+        return []
+    rows = []
+    for phase in PHASES:
+        key = "import_" if phase == "import" else phase
+        times = np.sort(np.asarray([start[key] for start in starts], dtype=np.int64))
+        found = percentile_estimate(times, 0.5, confidences)
+        # The exact rule for a median, not LoadGen's: five starts are enough for 95 %.
+        bounds = tuple((c, *_median_ends(times, c)) for c in confidences)
+        rows.append(
+            _measured(
+                "cold_start_ms",
+                Estimate(found.value, bounds, found.n),
+                "ms",
+                {"phase": phase},
+                1e-6,
+            )
+        )
+    peaks = [start["peak_rss"] for start in starts]
+    if all(peaks):
+        rows.append(measured("rss_bytes", float(max(peaks)), unit="B", n=len(peaks)))
+    else:
+        rows.append(unmeasured("rss_bytes", "this system does not tell a peak", unit="B"))
+    return rows
+
+
+def _median_ends(ordered: Any, confidence: float) -> tuple[float | None, float | None]:
+    """One-sided bounds of the median from order statistics."""
+    n, k, total = len(ordered), -1, 0.0
+    term = 0.5**n
+    while total + term <= 1 - confidence + 1e-15:
+        k += 1
+        total += term
+        term = term * (n - k) / (k + 1)
+    if k < 0:
+        return None, None
+    return float(ordered[k]), float(ordered[n - 1 - k])
+
+
+def ramp_capacity(facts: Mapping[str, Any], confidences: Sequence[float]) -> Capacity | None:
+    """The capacity that the recorded ramp shows; None without a ramp or a knee."""
+    ramp = facts.get("ramp")
+    if not ramp:
+        return None
+    steps = [Step(**step) for step in ramp["steps"]]
+    return capacity_of(
+        steps, float(ramp["limit"]), int(ramp["workers"]), confidences, int(ramp["looks"])
+    )
+
+
+def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measurement]:
+    ramp = facts.get("ramp")
+    if not ramp:
+        return []
+    if capacity is None:
+        why = ramp.get("failed") or "no rate kept the promise in every round"
+        return [
+            unmeasured("capacity.knee_qps", why, unit="qps"),
+            unmeasured("capacity.max_inflight", why, unit="count"),
+        ]
+    rows = [_measured("capacity.knee_qps", capacity.knee, "qps")]
+    overload = ramp["overload"]
+    if not overload:
+        inflight = float(capacity.limits[-1])
+        return [*rows, measured("capacity.max_inflight", inflight, unit="count")]
+    last = overload[-1]
+    rows.append(measured("capacity.max_inflight", float(last["max_inflight"]), unit="count"))
+    in_time = last["goodput"] / (capacity.knee.value * float(ramp["percentile"]))
+    rows.append(measured("capacity.overload_goodput", in_time))
+    return rows
+
+
+def rate_at_promise(
+    recording: Recording, capacity: Capacity | None, confidences: Sequence[float]
+) -> Estimate | None:
+    """Answers a second that one instance gives: the knee, else the first closed loop's rate."""
+    if recording.facts.get("ramp"):
+        return capacity.knee if capacity is not None else None
+    for row in _loads(recording, confidences):
+        if row.name == "throughput_qps" and row.value is not None:
+            bounds = tuple((b.confidence, b.low, b.high) for b in row.bounds)
+            return Estimate(row.value, bounds, row.n or 0)
+    return None
+
+
+def _cost(
+    recording: Recording, capacity: Capacity | None, confidences: Sequence[float]
+) -> list[Measurement]:
+    terms: Mapping[str, Any] = recording.facts["terms"]  # type: ignore[assignment]
+    name = "cost_usd_per_million"
+    if terms.get("price") is None:
+        why = "price_usd_per_hour is not given"
+        return [unmeasured(name, why, unit="USD")]
+    rate = rate_at_promise(recording, capacity, confidences)
+    if rate is None or rate.value <= 0:
+        return [unmeasured(name, "no rate was measured", unit="USD")]
+    energies = _joules(recording.facts)
+    found = cost.usd_per_million(
+        float(terms["price"]),
+        rate,
+        float(terms["utilisation"]),
+        float(np.mean(energies)) if energies else None,
+        float(terms["usd_per_kwh"]),
+    )
+    return [_measured(name, found, "USD")]
+
+
+def _joules(facts: Mapping[str, Any]) -> list[float]:
+    gpu = facts.get("gpu") or {}
+    return [float(w["joules"]) / int(w["answers"]) for w in gpu.get("energy", ()) if w["answers"]]
+
+
+def _gpu(facts: Mapping[str, Any], confidences: Sequence[float]) -> list[Measurement]:
+    gpu = facts.get("gpu")
+    if not gpu:
+        return []
+    rows = [measured("gpu.memory_bytes", float(gpu["memory"]), unit="B")]
+    shared = "MIG shares the board's counter: not attributable" if gpu["mig"] else ""
+    if gpu.get("utilisation") is None:
+        rows.append(unmeasured("gpu.utilization", shared or "this GPU does not tell it"))
+    else:
+        rows.append(measured("gpu.utilization", float(gpu["utilisation"])))
+    joules = _joules(facts)
+    if joules:
+        found = mean_estimate(joules, confidences)
+        rows.append(_measured("energy_j_per_inference", found, "J"))
+    else:
+        why = shared or "measured only when a gate or usd_per_kwh asks for it (half a minute)"
+        rows.append(unmeasured("energy_j_per_inference", why, unit="J"))
+    return rows
+
+
+def _compared(
+    recording: Recording, confidences: Sequence[float]
+) -> tuple[list[Measurement], list[Comparison]]:
+    facts: Mapping[str, Any] = recording.facts["comparison"]  # type: ignore[assignment]
+    epochs = compare.epochs_from(f"{facts['id']}.compared", recording.series)
+    labels = {"scenario": str(facts["id"]), "batch": str(facts["batch"])}
+    looks, names = int(facts["looks"]), ["p50", *COMPARED]
+    if facts["filter"]:
+        names.append("p99_unpreempted")
+    if len(epochs) < 3:
+        why = f"{len(epochs)} epochs ran before the time limit, and 3 are the least: raise it"
+        return [], [_not_compared(name, labels, why) for name in names]
+    sentinel = compare.sentinel_of(epochs)
+    if not sentinel.agrees:
+        why = (
+            f"the baseline disagrees with itself: ratio {sentinel.ratio:.4f} "
+            f"[{sentinel.low:.4f}, {sentinel.high:.4f}] where 1 is true; this machine is too noisy"
+        )
+        return [], [_not_compared(name, labels, why) for name in names]
+    base = np.sort(np.concatenate([epoch.wall["baseline"] for epoch in epochs]))
+    median = float(base[len(base) // 2])
+    rows: list[Measurement] = []
+    because = _preempted_notice(epochs) if facts["filter"] else ()
+    compared = [
+        _comparison("p50", labels, median, compare.median_ratio(epochs, confidences, looks))
+    ]
+    for name in COMPARED:
+        tail = compare.tail_of(epochs, PERCENTILES[name], confidences, looks, filtered=False)
+        if tail is None:
+            why = f"too few pairs for {name}: at least {_needed(name):,} are compared"
+            compared.append(_not_compared(name, labels, why))
+        else:
+            compared.append(_comparison(name, labels, tail.reference, tail.ratio, because))
+    if facts["filter"]:
+        share = compare.preempted_share(epochs)
+        rows.append(measured("preempted", share, labels=labels, n=2 * len(base)))
+        row, against = _unpreempted(epochs, labels, confidences, looks, share)
+        rows.append(row)
+        compared.append(against)
+    return rows, compared
+
+
+def _needed(name: str) -> int:
+    return round(10 / (1 - PERCENTILES[name]))
+
+
+def _preempted_notice(epochs: Sequence[compare.Epoch]) -> tuple[str, ...]:
+    share = compare.preempted_share(epochs)
+    seen = f"{100 * share:.1f} % of the queries were interrupted by the scheduler"
+    return (f"{seen} (latency_ms.p99_unpreempted leaves those out)",)
+
+
+def _unpreempted(
+    epochs: Sequence[compare.Epoch],
+    labels: Labels,
+    confidences: Sequence[float],
+    looks: int,
+    share: float,
+) -> tuple[Measurement, Comparison]:
+    name = "p99_unpreempted"
+    tail = compare.tail_of(epochs, 0.99, confidences, looks, filtered=True)
+    if tail is None:
+        why = f"too few uninterrupted pairs: at least {_needed('p99'):,} are compared"
+        row = unmeasured(f"latency_ms.{name}", why, labels=labels, unit="ms")
+        return row, _not_compared(name, labels, why)
+    kept = [compare.unpreempted(e.wall["candidate"], e.cpu["candidate"]) for e in epochs]
+    own = percentile_estimate(np.sort(np.concatenate(kept)), 0.99, confidences, looks)
+    ratio, because = tail.ratio, ()
+    if share > compare.MOST_PREEMPTED:
+        # What is left is no fair sample: an interval without ends, which no gate passes.
+        own = Estimate(own.value, tuple((c, None, None) for c in confidences), own.n)
+        ratio = Estimate(ratio.value, tuple((c, None, None) for c in confidences), ratio.n)
+        because = (f"{100 * share:.0f} % of the queries were interrupted: too many to leave out",)  # type: ignore[assignment]
+    row = _measured(f"latency_ms.{name}", own, "ms", labels, 1e-6, because)
+    return row, _comparison(name, labels, tail.reference, ratio, because)
+
+
+def _comparison(
+    name: str, labels: Labels, reference_ns: float, ratio: Estimate, because: Sequence[str] = ()
+) -> Comparison:
+    """`value` is the reference times the paired ratio, so that value and interval agree."""
+    reference = reference_ns / 1e6
+    return Comparison(
+        name=f"latency_ms.{name}",
+        to="baseline",
+        value=rounded(reference * ratio.value),
+        reference=rounded(reference),
+        labels={key: str(value) for key, value in labels.items()},
+        unit="ms",
+        difference=tuple(
+            Bounds(confidence=c, low=_moved(low, reference), high=_moved(high, reference))
+            for c, low, high in ratio.bounds
+        ),
+        ratio=tuple(
+            Bounds(
+                confidence=c,
+                low=None if low is None else rounded(low),
+                high=None if high is None else rounded(high),
+            )
+            for c, low, high in ratio.bounds
+        ),
+        n=ratio.n,
+        because=tuple(because),
+    )
+
+
+def _moved(ratio: float | None, reference: float) -> float | None:
+    return None if ratio is None else rounded((ratio - 1) * reference)
+
+
+def _not_compared(name: str, labels: Labels, reason: str) -> Comparison:
+    return Comparison(
+        name=f"latency_ms.{name}",
+        to="baseline",
+        value=None,
+        reference=None,
+        labels={key: str(value) for key, value in labels.items()},
+        unit="ms",
+        reason=reason,
+    )

@@ -1,0 +1,351 @@
+"""Measure each scenario, and measure it longer: what the stage's spec calls `scenarios`."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
+from mlgate.errors import StageError
+from mlgate.stage import seconds
+from mlgate.stages.benchmark import capacity, compare, schedule
+from mlgate.stages.benchmark.cold_start import ColdStart, start_cold, write_feed
+from mlgate.stages.benchmark.load import Trace, closed_loop, open_loop, warm_up
+from mlgate.stages.benchmark.recording import MOST
+from mlgate.stages.benchmark.session import Prepared, Runtime
+from mlgate.stages.benchmark.spec import (
+    Batch,
+    Burst,
+    LongTail,
+    Ramp,
+    Server,
+    Single,
+    Slo,
+)
+from mlgate.stages.benchmark.statistics import look_sizes, queries_needed
+from mlgate.stages.benchmark.target import Target
+
+Integers = npt.NDArray[np.int64]
+
+LOAD_LOOKS: Final = (1.0, 2.0, 4.0)
+_WARM_S: Final = 0.3
+_GPU_WARM_S: Final = 3.0
+
+
+@dataclass
+class Load:
+    """One load that is measured look by look: closed or open loop, of one batch size.
+
+    `go(seconds, look)` measures for so long; `failed` says why there is nothing.
+    """
+
+    id: str
+    kind: str
+    batch: int
+    first: float
+    looks: int
+    go: Callable[[float, int], Trace]
+    notes: dict[str, JsonValue] = field(default_factory=dict)
+    failed: str | None = None
+    done: int = 0
+    latency: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    completed: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def key(self) -> str:
+        return f"{self.id}.{self.batch}"
+
+    def next_seconds(self, percentile: float) -> float | None:
+        """How long the next look is: twice all before, or until a bound can exist. None: no more."""
+        if self.failed is not None or self.done >= self.looks or len(self.latency) >= MOST:
+            return None
+        if self.done == 0:
+            return self.first
+        planned = self.first * (LOAD_LOOKS[self.done] - LOAD_LOOKS[self.done - 1])
+        missing = queries_needed(percentile, 1 - 0.01 / self.looks) - len(self.latency)
+        pace = float(self.completed[-1]) / 1e9 / len(self.completed)
+        return max(planned, 1.1 * missing * pace)
+
+    def look(self, duration: float) -> None:
+        """Measure once more and add it to what there is."""
+        trace = self.go(duration, self.done)
+        self.done += 1
+        answered = len(trace.latency)
+        if answered < trace.offered:
+            self.failed = (
+                f"the server fell behind: {trace.offered - answered:,} of {trace.offered:,} "
+                "queries were not answered in twice the time"
+            )
+            return
+        if answered and int(trace.latency.min()) <= 0:
+            raise StageError("the clock ran backwards while measuring", hint="measure again")
+        offset = int(self.completed[-1]) if len(self.completed) else 0
+        self.latency = np.concatenate([self.latency, trace.latency])[:MOST]
+        self.completed = np.concatenate([self.completed, trace.completed + offset])[:MOST]
+        if trace.late is not None and len(trace.late):
+            late = np.sort(trace.late)
+            self.notes["late_p99_us"] = round(float(late[int(0.99 * len(late))]) / 1e3, 1)
+
+    def row(self) -> dict[str, JsonValue]:
+        """The facts beside its series."""
+        row: dict[str, JsonValue] = {
+            "id": self.id,
+            "kind": self.kind,
+            "batch": self.batch,
+            "looks": self.looks,
+            **self.notes,
+        }
+        return row | ({"failed": self.failed} if self.failed else {})
+
+
+def single(target: Target, scenario: Single, looks: int) -> Load:
+    """Closed loop with one batch size."""
+    first = seconds(scenario.duration)
+    return _closed(target, scenario.id, "single", scenario.batch, first, looks)
+
+
+def batches(target: Target, scenario: Batch, looks: int) -> list[Load]:
+    """One closed loop for each batch size."""
+    return [
+        _closed(target, scenario.id, "batch", size, seconds(scenario.duration), looks)
+        for size in sorted(set(scenario.sizes))
+    ]
+
+
+def _closed(target: Target, id_: str, kind: str, batch: int, first: float, looks: int) -> Load:
+    def go(duration: float, _: int) -> Trace:
+        prepared = target.prepare(batch)
+        warmth = warm(prepared, target.runtime)
+        load.notes["stationary"] = warmth
+        return closed_loop(prepared.run, prepared.bindings, duration)
+
+    load = Load(id_, kind, batch, first, looks, go)
+    return load
+
+
+def warm(prepared: Prepared, runtime: Runtime) -> bool:
+    """Warm up; whether the latency had become stationary."""
+    limit = _WARM_S if runtime.provider == "cpu" else _GPU_WARM_S
+    return warm_up(prepared.run, prepared.bindings, limit).stationary
+
+
+def long_tail(target: Target, scenario: LongTail, looks: int) -> Load:
+    """Closed loop over a mix of shapes."""
+
+    def go(duration: float, look: int) -> Trace:
+        mixed = target.prepare_mix(scenario.shapes)
+        bindings = [prepared.bindings for prepared in mixed]
+        kinds = schedule.mix([s.share for s in scenario.shapes], 4096, scenario.seed + look)
+        chosen = [bindings[kind][i % len(bindings[kind])] for i, kind in enumerate(kinds.tolist())]
+        for ring in bindings:
+            warm_up(mixed[0].run, ring, _WARM_S)
+        return closed_loop(mixed[0].run, chosen, duration)
+
+    return Load(scenario.id, "long_tail", 1, seconds(scenario.duration), looks, go)
+
+
+def open_(target: Target, scenario: Server | Burst, rate: float, looks: int) -> Load:
+    """Open loop at `rate` queries per second."""
+
+    def go(duration: float, look: int) -> Trace:
+        prepared = target.prepare()
+        warm(prepared, target.runtime)
+        seed = scenario.seed + look
+        if isinstance(scenario, Burst):
+            arrivals = schedule.bursts(
+                rate,
+                duration,
+                seed,
+                peak=scenario.peak,
+                duty=scenario.duty,
+                period_s=seconds(scenario.period),
+            )
+        else:
+            arrivals = schedule.poisson(rate, duration, seed)
+        return open_loop(prepared.run, [prepared.bindings], arrivals[:MOST], patience=duration)
+
+    load = Load(scenario.id, scenario.kind, 1, seconds(scenario.duration), looks, go)
+    load.notes["rate"] = round(rate, 3)
+    return load
+
+
+@dataclass
+class Ramping:
+    """The ramp: rounds of rising rates, and the overload replayed at the end."""
+
+    target: Target
+    scenario: Ramp
+    slo: Slo | None
+    looks: int
+    steps: list[capacity.Step] = field(default_factory=list)
+    overload: list[capacity.Overload] = field(default_factory=list)
+    rounds: int = 0
+    limit: float = 0.0
+    guess: float = 0.0
+    failed: str | None = None
+
+    @property
+    def percentile(self) -> float:
+        """The percentile that the promise is about; the median without one."""
+        return self.slo.percentile if self.slo else 0.5
+
+    def go(self, rounds: int, deadline: float) -> None:
+        """Measure rounds until there are so many, or until time is out (two at least)."""
+        servers = self._servers()
+        if not self.limit:
+            self._unloaded(servers)
+        while self.rounds < rounds and self.failed is None:
+            begun = time.monotonic()
+            self._round(servers)
+            if self.rounds >= 2 and 2 * time.monotonic() - begun > deadline:
+                break
+        if self.scenario.overload and self.failed is None:
+            self._overload(servers)
+
+    def _servers(self) -> list[Prepared]:
+        servers = self.target.prepare_workers(self.scenario.workers)
+        for server in servers:
+            warm(server, self.target.runtime)
+        return servers
+
+    def _unloaded(self, servers: list[Prepared]) -> None:
+        """A rate near the capacity, and without a promise the limit: from evenly spaced queries."""
+        trace = closed_loop(servers[0].run, servers[0].bindings, 0.2)
+        mean = float(trace.completed[-1]) / len(trace.latency)
+        self.guess = len(servers) * 1e9 / mean
+        if self.slo is not None:
+            self.limit = seconds(self.slo.latency) * 1e9
+            return
+        # Far enough apart that one interrupted query does not make the next ones wait.
+        gap = 5 * mean
+        count = max(5, min(2_000, int(0.4e9 / gap)))
+        calm = self._serve(servers, (np.arange(count) * gap).astype(np.int64))
+        self.limit = capacity.KNEE_FACTOR * float(np.median(calm.latency))
+
+    def _serve(
+        self, servers: list[Prepared], arrivals: Integers, max_inflight: int | None = None
+    ) -> Trace:
+        rings = [server.bindings for server in servers]
+        patience = max(0.05, 2 * self.limit / 1e9)
+        return open_loop(
+            servers[0].run, rings, arrivals, patience=patience, max_inflight=max_inflight
+        )
+
+    def _arrivals(self, rate: float, seed: int, steps: float = 1.0) -> Integers:
+        span = max(steps * seconds(self.scenario.step), 30 / rate)
+        return schedule.poisson(rate, span, seed)[:50_000]
+
+    def _round(self, servers: list[Prepared]) -> None:
+        round_ = self.rounds
+
+        def offer(rate: float) -> capacity.Step:
+            seed = self.scenario.seed + 1000 * round_ + len(self.steps)
+            arrivals = self._arrivals(rate, seed)
+            trace = self._serve(servers, arrivals)
+            step = capacity.step_of(round_, rate, arrivals, trace, self.percentile)
+            self.steps.append(step)
+            return step
+
+        try:
+            coarse = round_ == 0
+            capacity.sweep(offer, self.guess, self.limit, self.scenario.factor, coarse=coarse)
+        except StageError as error:
+            self.failed = error.message
+            return
+        mine = [step for step in self.steps if step.round == round_]
+        knee = capacity.knee_of(mine, self.limit)
+        if np.isfinite(knee):
+            self.guess = knee
+        self.rounds += 1
+
+    def _overload(self, servers: list[Prepared]) -> None:
+        found = capacity.capacity_of(self.steps, self.limit, len(servers), (0.95,))
+        if found is None:
+            return
+        rate = 2 * found.knee.value
+        arrivals = self._arrivals(rate, self.scenario.seed - 1 + 2**20, steps=2.0)
+
+        def replay(number: int) -> capacity.Overload:
+            trace = self._serve(servers, arrivals, number)
+            return capacity.overload_of(number, rate, arrivals, trace, self.percentile, self.limit)
+
+        self.overload = capacity.admit(replay, found.limits, self.limit)
+
+    def row(self) -> dict[str, JsonValue]:
+        """The facts of the recording."""
+        row: dict[str, JsonValue] = {
+            "steps": [dict(step.row()) for step in self.steps],
+            "overload": [dict(one.row()) for one in self.overload],
+            "limit": self.limit,
+            "percentile": self.percentile,
+            "workers": self.scenario.workers,
+            "looks": self.looks,
+        }
+        return row | ({"failed": self.failed} if self.failed else {})
+
+
+@dataclass
+class Comparing:
+    """The comparison with the baseline: epochs so far."""
+
+    target: Target
+    baseline: Path
+    id: str
+    batch: int
+    planned: int
+    epoch: float
+    looks: int
+    seed: int = 0
+    epochs: list[compare.Epoch] = field(default_factory=list)
+
+    def sizes(self) -> tuple[int, ...]:
+        """Epochs at each look."""
+        return look_sizes(self.planned) if self.looks > 1 else (self.planned,)
+
+    def next_size(self) -> int | None:
+        """Epochs at the next look; None when there is no more."""
+        return next((size for size in self.sizes() if size > len(self.epochs)), None)
+
+    def go(self, size: int, deadline: float) -> bool:
+        """Run epochs until there are `size`; whether time allowed all of them."""
+        paths = {
+            "baseline": self.baseline,
+            "candidate": self.target.path,
+            "sentinel": self.baseline,
+        }
+
+        def open_arm(arm: compare.Arm) -> Prepared:
+            return self.target.prepare(self.batch, paths[arm])
+
+        while len(self.epochs) < size:
+            if time.monotonic() > deadline:
+                return False
+            # Orders are not part of the evidence; a fixed seed makes a run repeatable.
+            rng = random.Random(self.seed + len(self.epochs))  # noqa: S311
+            self.epochs.append(compare.run_epoch(open_arm, self.epoch, rng))
+        return True
+
+    @property
+    def filtered(self) -> bool:
+        """Whether interrupted queries can be told: one thread, on the CPU."""
+        return self.target.runtime.provider == "cpu" and self.target.runtime.threads == 1
+
+
+def cold_starts(target: Target, spawns: int, folder: Path, deadline: float) -> list[ColdStart]:
+    """Fresh processes, one after another; one at least, more while there is time."""
+    feed = folder / "cold_start_feed.npz"
+    write_feed(target.feeds()[0], [port.name for port in target.ports], feed)
+    starts = []
+    try:
+        for _ in range(spawns):
+            starts.append(start_cold(target.path, target.runtime, feed, 120.0))
+            if time.monotonic() > deadline:
+                break
+    finally:
+        feed.unlink(missing_ok=True)
+    return starts

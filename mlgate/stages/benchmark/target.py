@@ -1,0 +1,127 @@
+"""A model that is about to be measured: its file, its inputs, and queries bound to sessions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlgate.errors import StageError
+from mlgate.evidence import digest_of
+from mlgate.stage import Job
+from mlgate.stages.benchmark.inputs import QUERIES, make_feeds, read_tables, sources_for
+from mlgate.stages.benchmark.session import (
+    Array,
+    Feed,
+    Port,
+    Prepared,
+    Runtime,
+    open_session,
+    ports_of,
+    prepare,
+)
+from mlgate.stages.benchmark.spec import Benchmark, InputSource, ShapeShare
+
+
+@dataclass
+class Target:
+    """A model file, how it runs, and where its queries come from.
+
+    Feeds are made once for each batch size and shape and shared by every session.
+    """
+
+    path: Path
+    runtime: Runtime
+    ports: tuple[Port, ...]
+    sources: Mapping[str, InputSource]
+    tables: Mapping[str, Array]
+    dims: Mapping[str, int]
+    _feeds: dict[tuple[object, ...], list[dict[str, Array]]] = field(default_factory=dict)
+
+    def feeds(self, batch: int = 1, dims: Mapping[str, int] | None = None) -> Sequence[Feed]:
+        """Different queries of one shape."""
+        sizes = {**self.dims, **(dims or {})}
+        key = (batch, *sorted(sizes.items()))
+        if key not in self._feeds:
+            queries = QUERIES if batch == 1 and not dims else 4
+            self._feeds[key] = make_feeds(
+                self.ports, self.sources, self.tables, sizes, batch, queries
+            )
+        return self._feeds[key]
+
+    def prepare(self, batch: int = 1, path: Path | None = None) -> Prepared:
+        """A fresh session of the model, or of the one at `path`, bound to the feeds."""
+        session = open_session(path or self.path, self.runtime)
+        return prepare(session, self.feeds(batch), self.runtime)
+
+    def prepare_mix(self, shapes: Sequence[ShapeShare]) -> list[Prepared]:
+        """One session whose bindings are the feeds of each shape in turn."""
+        session = open_session(self.path, self.runtime)
+        return [prepare(session, self.feeds(1, dict(shape.dims)), self.runtime) for shape in shapes]
+
+    def prepare_workers(self, workers: int) -> list[Prepared]:
+        """One session that several threads use at once, each with bindings of its own."""
+        session = open_session(self.path, self.runtime)
+        return [prepare(session, self.feeds(), self.runtime) for _ in range(workers)]
+
+    def model_bytes(self) -> int:
+        """Size of the model's file, and of external data beside it."""
+        beside = self.path.with_name(self.path.name + ".data")
+        return self.path.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
+
+
+def target_of(job: Job[Benchmark]) -> Target:
+    """The candidate, with its session tried once. Raises `StageError` for what does not fit."""
+    options = job.options
+    runtime = Runtime(
+        provider=options.provider,
+        options={
+            key: ("1" if value else "0") if isinstance(value, bool) else str(value)
+            for key, value in options.provider_options.items()
+        },
+        threads=options.threads,
+        max_cpu_nodes=options.max_cpu_nodes,
+        cuda_graph=options.cuda_graph,
+    )
+    path = local(job.inputs[options.model].location, "model")
+    ports = ports_of(open_session(path, runtime))
+    sources = sources_for(ports, options.inputs, options.dataset)
+    tables = read_tables(ports, sources, options.dataset, job.inputs)
+    return Target(path, runtime, ports, sources, tables, options.dims)
+
+
+def baseline_of(job: Job[Benchmark], target: Target) -> Path | None:
+    """The baseline's file, whose inputs must be the candidate's. None when there is none."""
+    if job.options.baseline is None:
+        return None
+    path = local(job.inputs[job.options.baseline].location, "baseline")
+    theirs = {port.name: port for port in ports_of(open_session(path, target.runtime))}
+    ours = {port.name: port for port in target.ports}
+    if set(theirs) != set(ours):
+        raise StageError(
+            f"the baseline has inputs {', '.join(sorted(theirs))}, "
+            f"the model {', '.join(sorted(ours))}",
+            hint="compare models that answer the same queries",
+        )
+    for name, port in theirs.items():
+        mine = ours[name]
+        if port.dtype != mine.dtype or len(port.shape) != len(mine.shape):
+            raise StageError(
+                f"input {name} is {port.dtype} {port.shape} in the baseline and "
+                f"{mine.dtype} {mine.shape} in the model",
+                hint="compare models that answer the same queries",
+            )
+    return path
+
+
+def local(location: str, role: str) -> Path:
+    """A path on this machine. Raises `StageError` for a URL or a file that is not there."""
+    if "://" in location:
+        raise StageError(f"the {role} is not a local file", hint="fetch it in a stage before")
+    path = Path(location)
+    if not path.is_file():
+        raise StageError(f"there is no {role} at {path}", hint="check the path in mlgate.yaml")
+    return path
+
+
+def content_digest(path: Path) -> str:
+    """Digest of a file's bytes."""
+    return digest_of(path.read_bytes())
