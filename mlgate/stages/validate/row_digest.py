@@ -170,10 +170,7 @@ def _text(array: pa.Array) -> Words:
     lengths = np.diff(starts)
     if array.null_count:
         lengths = np.where(array.is_null().to_numpy(zero_copy_only=False), 0, lengths)
-    data = array.buffers()[2]
-    if data is None or not len(array) or starts[-1] == starts[0]:
-        return _mix(lengths.astype(np.uint64))
-    content = np.frombuffer(data, dtype=np.uint8)
+    content = np.frombuffer(array.buffers()[2] or b"", dtype=np.uint8)
     total = np.zeros(len(array), dtype=np.uint64)
     # Column of bytes by column of bytes: values of one length would be one matrix, and most texts
     # are short. What is longer than 64 bytes is hashed by itself.
