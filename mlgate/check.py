@@ -8,14 +8,15 @@
 
 import contextlib
 import json
+import os
 import platform
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -31,9 +32,11 @@ from mlgate.render import github, html, junit, markdown, sarif, text
 from mlgate.render import json as as_json
 from mlgate.report import Broke, NotRun, Ran, Report, Result
 from mlgate.spec import Spec
+from mlgate.stage import secrets_of
 from mlgate.store import FOLDER, Store, write_atomic
 
 RUN_SCHEMA: Final = "mlgate/run/v1"
+_LOG_BYTES: Final = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def check(
         try:
             results = execution.run()
         finally:
-            _keep_logs(work, folder)
+            _keep_logs(work, folder, _secrets(plan))
     return keep(spec, plan, results, run=run, started=started, ended=now())
 
 
@@ -255,13 +258,25 @@ def _journal(folder: Path, now: Callable[[], datetime]) -> Any:
         yield note
 
 
-def _keep_logs(work: Path, folder: Path) -> None:
+def _secrets(plan: Plan) -> tuple[bytes, ...]:
+    """What must not reach a log: the values of secrets, and the passwords of those that are URLs."""
+    values = {os.environ.get(name, "") for node in plan.nodes for name in secrets_of(node.options)}
+    for value in tuple(values):
+        if "://" in value:
+            values.add(urlsplit(value).password or "")
+    return tuple(sorted((v.encode() for v in values if v), key=len, reverse=True))
+
+
+def _keep_logs(work: Path, folder: Path, secrets: tuple[bytes, ...]) -> None:
     """What stages printed, kept where it is not empty: for whoever asks why one broke."""
     with contextlib.suppress(OSError):
         for log in sorted(work.glob("*/log")):
-            if log.stat().st_size:
+            text = log.read_bytes()[-_LOG_BYTES:]
+            for secret in secrets:
+                text = text.replace(secret, b"***")
+            if text:
                 (folder / "logs").mkdir(exist_ok=True)
-                shutil.copyfile(log, folder / "logs" / f"{log.parent.name}.log")
+                (folder / "logs" / f"{log.parent.name}.log").write_bytes(text)
 
 
 def _link_outputs(store: Store, folder: Path, results: Mapping[str, Result]) -> None:

@@ -219,6 +219,7 @@ class Options(Frozen):
 
 
 O = TypeVar("O", bound=Options)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -324,18 +325,28 @@ class Stage(Generic[O]):
     figures: Callable[[Evidence], tuple[Figure, ...]] = lambda _: ()
 
 
-def inputs_of(
-    value: object, path: tuple[str | int, ...] = ()
-) -> Iterator[tuple[tuple[str | int, ...], Input]]:
-    """Every `Input` within an options value, and its path there, in the order as declared."""
-    if isinstance(value, Input):
+def inputs_of(options: Options) -> Iterator[tuple[tuple[str | int, ...], Input]]:
+    """Every `Input` within a stage's options, and its path there, in the order as declared."""
+    return _parts(options, Input, ())
+
+
+def secrets_of(options: Options) -> tuple[str, ...]:
+    """Names of the environment variables that hold a stage's secrets."""
+    return tuple(name.env for _, name in _parts(options, EnvironmentName, ()))
+
+
+def _parts(
+    value: object, kind: type[T], path: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], T]]:
+    """Every value of a kind within a value, outermost first, and where it is."""
+    if isinstance(value, kind):
         yield path, value
-    elif isinstance(value, Frozen):
+    if isinstance(value, Frozen):
         for name, info in type(value).model_fields.items():
-            yield from inputs_of(getattr(value, name), (*path, info.alias or name))
+            yield from _parts(getattr(value, name), kind, (*path, info.alias or name))
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
-            yield from inputs_of(item, (*path, index))
+            yield from _parts(item, kind, (*path, index))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from inputs_of(item, (*path, key))
+            yield from _parts(item, kind, (*path, key))
