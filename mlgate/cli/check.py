@@ -1,19 +1,14 @@
 """`mlgate check`: the main job."""
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from mlgate.check import check
+from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import read_spec, spec_options
 from mlgate.cli.progress import watch
-from mlgate.errors import MlgateError, SpecError
 from mlgate.gate import Outcome
 from mlgate.render import json as as_json
 from mlgate.render import text
@@ -77,36 +72,3 @@ def command(
         click.echo(text.render(report, paint=paint, file=file), nl=False)
         click.echo(f"report: {checked.folder / 'report.html'}", err=True)
     ctx.exit(report.exit_code)
-
-
-@contextmanager
-def errors_as_json(wanted: bool) -> Iterator[None]:
-    """With `--format json`, an error is a document on standard output too."""
-    try:
-        yield
-    except MlgateError as error:
-        if wanted:
-            json.dump(_document(error), sys.stdout, indent=2)
-            sys.stdout.write("\n")
-        raise
-
-
-def _document(error: MlgateError) -> dict[str, Any]:
-    problems = error.problems if isinstance(error, SpecError) else ()
-    return {
-        "schema": "mlgate/error/v1",
-        "exit_code": error.exit_code,
-        "message": error.message,
-        "hint": error.hint,
-        "problems": [
-            {
-                "code": p.code,
-                "message": p.message,
-                "hint": p.hint,
-                "file": p.position.file,
-                "line": p.position.line,
-                "column": p.position.column,
-            }
-            for p in problems
-        ],
-    }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mlgate.cli.check import errors_as_json
+from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import read_spec, spec_options
 
 
