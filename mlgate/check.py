@@ -10,11 +10,11 @@ import contextlib
 import json
 import os
 import platform
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -75,6 +75,7 @@ def check(
     run = run_name(started)
     folder = root / "runs" / run
     store = Store(root)
+    secrets = _secrets(plan)
     with workplace(root, run) as work, _journal(folder, now) as note:
 
         def heard(news: News) -> None:
@@ -82,18 +83,26 @@ def check(
             tell(news)
 
         execution = Execution(
-            plan, found, store, work, started, cores(), heard, use_cache=use_cache
+            plan,
+            found,
+            store,
+            work,
+            started,
+            cores(),
+            heard,
+            use_cache=use_cache,
+            secrets=secrets,
         )
         try:
             results = execution.run()
         finally:
-            _keep_logs(work, folder, _secrets(plan))
+            _keep_logs(work, folder, secrets)
     return keep(spec, plan, results, run=run, started=started, ended=now())
 
 
 def run_name(started: datetime) -> str:
     """A new name for a run: names sort by time."""
-    return f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    return f"{started:%Y%m%dT%H%M%SZ}-{token_hex(3)}"
 
 
 def keep(
@@ -292,7 +301,7 @@ def _link_outputs(store: Store, folder: Path, results: Mapping[str, Result]) -> 
 
 
 def _point_latest(root: Path, run: str) -> None:
-    temporary = root / f".latest.{secrets.token_hex(4)}"
+    temporary = root / f".latest.{token_hex(4)}"
     with contextlib.suppress(OSError):
         temporary.symlink_to(Path("runs") / run)
         temporary.replace(root / "latest")

@@ -81,6 +81,7 @@ class Execution:
     cores: int
     tell: Tell
     use_cache: bool = True
+    secrets: tuple[bytes, ...] = ()
     results: dict[str, Result] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
     _events: "queue.Queue[tuple[str, Progress | None]]" = field(default_factory=queue.Queue)
@@ -318,11 +319,16 @@ class Execution:
 
     def _settle(self, node: Node, result: Result) -> None:
         if isinstance(result, Broke):
-            # Readers know the spec's folder, and a verdict must not tell one machine's from another's.
-            result = Broke(result.message.replace(f"{self.plan.spec.folder}/", ""), result.hint)
+            result = Broke(self._told(result.message), result.hint and self._told(result.hint))
         self.results[node.id] = result
         what = "cached" if isinstance(result, Ran) and result.cached else "finished"
         self.tell(News(node.id, what, result=result))
+
+    def _told(self, text: str) -> str:
+        """Without secrets, and without this machine's path to the spec, which readers know."""
+        for secret in self.secrets:
+            text = text.replace(secret.decode(), "***")
+        return text.replace(f"{self.plan.spec.folder}/", "")
 
     def _stop_all(self) -> None:
         for running in self._running.values():

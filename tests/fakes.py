@@ -16,7 +16,16 @@ from pydantic import Field
 from mlgate import worker
 from mlgate.errors import StageError
 from mlgate.evidence import Evidence, artifact, measured, unmeasured
-from mlgate.stage import FileInput, Job, Metric, ModelInput, Options, Progress, Stage
+from mlgate.stage import (
+    EnvironmentName,
+    FileInput,
+    Job,
+    Metric,
+    ModelInput,
+    Options,
+    Progress,
+    Stage,
+)
 from mlgate.stages import STAGES
 
 
@@ -26,14 +35,24 @@ class Probe(Options):
     uses: Literal["probe"] = "probe"
     value: float | None = 1.0
     act: Literal[
-        "measure", "raise", "abort", "kill", "sleep", "memory", "bug", "exit", "touch", "lie"
+        "measure",
+        "raise",
+        "abort",
+        "kill",
+        "sleep",
+        "memory",
+        "bug",
+        "exit",
+        "touch",
+        "lie",
+        "blab",
     ] = "measure"
     sleep_s: float = 0.0
     file: FileInput | None = None
     model: ModelInput | None = None
     makes: str | None = Field(None, description="Content of the model that it makes.")
     counter: str | None = Field(None, description="A file to which a line is added per run.")
-    exclusive_log: str | None = None
+    secret: EnvironmentName | None = None
 
 
 def measure(job: Job[Probe]) -> Evidence:
@@ -62,9 +81,7 @@ def measure(job: Job[Probe]) -> Evidence:
     for source in (options.model, options.file):
         if source is not None:
             details["read"] = Path(job.inputs[source].location).read_text()
-    return Evidence(
-        uses="probe", inputs={}, measurements=(row,), outputs=outputs, details=details
-    )
+    return Evidence(uses="probe", inputs={}, measurements=(row,), outputs=outputs, details=details)
 
 
 def _act(job: Job[Probe]) -> None:
@@ -84,6 +101,11 @@ def _act(job: Job[Probe]) -> None:
         case "touch":
             assert job.options.file is not None
             Path(job.inputs[job.options.file].location).write_text("changed meanwhile")
+        case "blab":
+            assert job.options.secret is not None
+            url = os.environ[job.options.secret.env]
+            print(f"connecting to {url}")
+            raise StageError(f"cannot connect with {url} as {url[11:].split('@')[0]}")
         case "sleep":
             time.sleep(3600)
         case _:

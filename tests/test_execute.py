@@ -299,3 +299,16 @@ def test_the_store_refuses_what_was_altered(tmp_path: Path) -> None:
     store.path(digest).write_bytes(b"forged")
     with pytest.raises(StoreError, match="was altered"):
         store.get(digest)
+
+
+def test_secrets_reach_neither_logs_nor_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROBE_URL", "postgres://me:hunter2-secret@db/x")
+    checked = run(project(tmp_path, a=probe(act="blab", secret={"env": "PROBE_URL"})))
+    broke = checked.report.results["a"]
+    assert isinstance(broke, Broke)
+    assert broke.message == "cannot connect with *** as me:***"
+    for file in checked.folder.rglob("*"):
+        assert not file.is_file() or b"hunter2" not in file.read_bytes()
+    assert "***" in (checked.folder / "logs" / "a-0.log").read_text()
