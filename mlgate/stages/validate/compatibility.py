@@ -125,9 +125,7 @@ def _added(column: Column) -> Change:
         + ("its default" if column.has_default else "null")
         + " where it is missing"
     )
-    return Change(
-        column.name, "added", None, column.type, breaks, False, why, column.read_by_model
-    )
+    return Change(column.name, "added", None, column.type, breaks, False, why, column.read_by_model)
 
 
 def _dropped(column: Column) -> Change:

@@ -118,9 +118,7 @@ class Contract(Frozen):
                     f"column {field.name!r}: its type {field.type} cannot be written in a contract",
                     hint="leave the column out, or store it as a plain type",
                 )
-            columns.append(
-                Column(name=field.name, type=str(type_), required=not field.nullable)
-            )
+            columns.append(Column(name=field.name, type=str(type_), required=not field.nullable))
         return cls(name=name, version=version, columns=tuple(columns))
 
     def text(self) -> str:
@@ -258,7 +256,10 @@ def _conflicts(contract: Contract) -> Iterator[Problem]:
     for i, column in enumerate(contract.columns):
         if column.name in first:
             at = ("columns", i, "name")
-            yield at, f"column {column.name!r} is there twice (first as number {first[column.name]})"
+            yield (
+                at,
+                f"column {column.name!r} is there twice (first as number {first[column.name]})",
+            )
         first.setdefault(column.name, i + 1)
         for name in column.was:
             at = ("columns", i, "was")

@@ -99,9 +99,7 @@ def js(x: Counts, y: Counts, *, n: float | None = None, m: float | None = None) 
     raw = float(np.sum(p * log_p) + np.sum(q * log_q)) / 2
     noise = (k - 1) * (1 / n + 1 / m) / 8
     variance = (
-        _variance(p, log_p / 2) / n
-        + _variance(q, log_q / 2) / m
-        + 2 * noise * (1 / n + 1 / m) / 8
+        _variance(p, log_p / 2) / n + _variance(q, log_q / 2) / m + 2 * noise * (1 / n + 1 / m) / 8
     )
     least = (k - 1) * (1 / sum(x) + 1 / sum(y)) / 8
     deviation = math.sqrt(variance)

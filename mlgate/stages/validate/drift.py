@@ -77,9 +77,7 @@ def compare(
     """
     for side, what in ((reference, "reference"), (current, "dataset")):
         if side.rows == 0:
-            raise StageError(
-                f"drift: the {what} has no rows", hint="check its path and its filter"
-            )
+            raise StageError(f"drift: the {what} has no rows", hint="check its path and its filter")
     unit = _unit(reference, current)
     columns: list[ColumnDrift] = []
     left_out: list[tuple[str, str]] = []
@@ -173,9 +171,7 @@ def _compare(
             return _impossible(before.name, why)
     rows = (before.count + before.nulls, after.count + after.nulls)
     n, m = rows[0] * per_row[0], rows[1] * per_row[1]
-    found["null_rate"] = distances.rise(
-        before.nulls * per_row[0], n, after.nulls * per_row[1], m
-    )
+    found["null_rate"] = distances.rise(before.nulls * per_row[0], n, after.nulls * per_row[1], m)
     if not _nulls_only(before):
         x, y = np.append(x, before.nulls), np.append(y, after.nulls)
         found["psi"] = distances.psi(x, y, n=n, m=m)

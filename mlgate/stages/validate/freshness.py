@@ -187,4 +187,3 @@ def _rows(table: Table) -> int:
     with reading(table.location):
         row = table.connection.execute(f"select count(*) from {table.view}").fetchone()
     return int(row[0]) if row else 0
-

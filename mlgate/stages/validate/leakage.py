@@ -91,7 +91,8 @@ def _check_label(table: Table, label: str) -> None:
         return
     near = get_close_matches(label, table.schema.names, n=1)
     raise StageError(
-        f"leakage: there is no column {label!r}", hint=f"did you mean {near[0]!r}?" if near else None
+        f"leakage: there is no column {label!r}",
+        hint=f"did you mean {near[0]!r}?" if near else None,
     )
 
 

@@ -54,9 +54,7 @@ def rows(table: Table, other: Table) -> RowOverlap:
             f"overlap: {table.location} and {other.location} have no column in common",
             hint="is disjoint_from the right dataset?",
         )
-    here, there = (
-        f"select {_select(columns)} from {side.view}" for side in (table, other)
-    )
+    here, there = (f"select {_select(columns)} from {side.view}" for side in (table, other))
     names = ", ".join(f"c{i}" for i in range(len(columns)))
     n = _count(other, f"select count(*) from {other.view}")
     if n == 0:

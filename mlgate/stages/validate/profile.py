@@ -190,9 +190,7 @@ def merge(parts: Sequence[Profile]) -> Profile:
                 "the profiles were not binned alike, so they cannot be merged",
                 hint="profile every part with the bins of the first",
             )
-    columns = tuple(
-        _sum([part.columns[i] for part in parts]) for i in range(len(first.columns))
-    )
+    columns = tuple(_sum([part.columns[i] for part in parts]) for i in range(len(first.columns)))
     return Profile(
         engine=first.engine,
         rows=sum(part.rows for part in parts),

@@ -196,7 +196,7 @@ def _sample(table: Table, columns: list[_Bins], rows: int) -> dict[str, Counter[
     source = table.view
     if rows > size:
         names = ", ".join(quoted(c.name) for c in columns)
-        place = "row_number() over () as \"mlgate place\""
+        place = 'row_number() over () as "mlgate place"'
         limit = int(2**64 * (size / rows))
         source = (
             f"(select {names} from (select {names}, {place} from {table.view}) "
@@ -233,9 +233,7 @@ def _frequent(counts: Counter[object]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _edges(
-    counts: Counter[object], bins: int, rows: int, *, whole: bool
-) -> tuple[float, ...]:
+def _edges(counts: Counter[object], bins: int, rows: int, *, whole: bool) -> tuple[float, ...]:
     """Upper ends of the bins within the range; fewer where their text would be too long."""
     found = sorted(
         (float(v), n) for v, n in counts.items() if isinstance(v, int | float) and isfinite(v)
@@ -301,9 +299,7 @@ def _bytes(edges: Sequence[float], rows: int) -> int:
     return text + (len(edges) + 1) * (len(str(rows // (len(edges) + 1))) + 1)
 
 
-def _count(
-    table: Table, columns: list[_Bins], rows: int, *, spliced: bool
-) -> Iterator[_Column]:
+def _count(table: Table, columns: list[_Bins], rows: int, *, spliced: bool) -> Iterator[_Column]:
     """One scan: totals, extremes, distinct values, and counts over the bins.
 
     `spliced` adds bins below and above the range, in which a reference has only infinities.
@@ -405,7 +401,9 @@ def _one(
     table: Table, select: str, source: str, parameters: Sequence[object] = ()
 ) -> tuple[Any, ...]:
     with reading(table.location):
-        row = table.connection.execute(f"select {select} from {source}", list(parameters)).fetchone()
+        row = table.connection.execute(
+            f"select {select} from {source}", list(parameters)
+        ).fetchone()
     assert row is not None
     found: tuple[Any, ...] = row
     return found

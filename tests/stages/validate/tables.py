@@ -22,20 +22,23 @@ class Tables:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.connection.close()
 
-    def at(self, location: Path, *, filter: str | None = None) -> Table:
+    def at(self, location: Path, *, where: str | None = None) -> Table:
         self.opened += 1
         return open_table(
             self.connection, str(location), view="abc"[self.opened - 1 :][:1] or f"t{self.opened}",
-            filter=filter,
+            filter=where,
         )  # fmt: skip
 
     def of(
-        self, data: pa.Table, *, filter: str | None = None, row_group_size: int | None = None
+        self, data: pa.Table, *, where: str | None = None, row_group_size: int | None = None
     ) -> Table:
         path = self.folder / f"{self.opened}.parquet"
         pq.write_table(data, path, row_group_size=row_group_size)
-        return self.at(path, filter=filter)
+        return self.at(path, where=where)

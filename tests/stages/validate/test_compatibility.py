@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlgate.stages.validate.compatibility import MODES, check_versions, compare
+from mlgate.stages.validate.compatibility import MODES, Mode, check_versions, compare
 from mlgate.stages.validate.contract import Column, Contract
 
 BASE = {"name": "x", "type": "int64"}
@@ -149,7 +149,7 @@ def test_the_table_is_as_large_as_promised() -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("mode", MODES)
-def test_each_change_in_each_mode(name: str, mode: str) -> None:
+def test_each_change_in_each_mode(name: str, mode: Mode) -> None:
     before, after, breaks = CHANGES[name]
     old = contract(*([column(**before)] if before is not None else []))
     new = contract(*([column(**after)] if after is not None else []), version="2")

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlgate.stages.validate.compatibility import Change
+from mlgate.stages.validate.compatibility import Change, Mode
 from mlgate.stages.validate.conformance import check_data, check_table, check_values
 from mlgate.stages.validate.contract import Column, Contract
 from tests.stages.validate.tables import Tables
@@ -14,7 +14,7 @@ def contract(*columns: Column) -> Contract:
     return Contract(name="t", columns=columns)
 
 
-def breaking(changes: tuple[Change, ...], mode: str = "forward") -> list[tuple[str, str]]:
+def breaking(changes: tuple[Change, ...], mode: Mode = "forward") -> list[tuple[str, str]]:
     return [(c.path, c.kind) for c in changes if c.breaking(mode)]
 
 
@@ -88,7 +88,7 @@ def test_what_the_values_break(tmp_path: Path) -> None:
     )
     with Tables(tmp_path) as tables:
         table = tables.of(data, row_group_size=3)
-        found = {c.path: [] for c in check_values(GIVEN, table)}
+        found: dict[str, list[str | None]] = {c.path: [] for c in check_values(GIVEN, table)}
         for change in check_values(GIVEN, table):
             found[change.path].append(change.new)
         assert found == {
@@ -97,8 +97,11 @@ def test_what_the_values_break(tmp_path: Path) -> None:
             "x": ["2 nulls"],
         }
         assert all(c.breaking("backward") for c in check_values(GIVEN, table))
-        filtered = tables.at(tmp_path / "0.parquet", filter="id = 1")
-        assert [c.new for c in check_values(GIVEN, filtered)] == ["1 rows repeat a value", "1 nulls"]
+        filtered = tables.at(tmp_path / "0.parquet", where="id = 1")
+        assert [c.new for c in check_values(GIVEN, filtered)] == [
+            "1 rows repeat a value",
+            "1 nulls",
+        ]
 
 
 def test_values_that_keep_it(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from mlgate.errors import StageError
 from mlgate.stages.validate import arrow_types
 from mlgate.stages.validate.contract import Column, Contract, load
 
-GOOD = {
+GOOD: dict[str, object] = {
     "schema": "mlgate/contract/v1",
     "name": "digits",
     "version": "3",
@@ -73,12 +74,12 @@ def test_a_contract_of_data_that_has_none() -> None:
     assert contract.columns[2].arrow == pa.list_(pa.float32(), 2)
 
 
-def columns(*given: dict[str, object]) -> dict[str, object]:
+def columns(*given: Mapping[str, object]) -> Mapping[str, object]:
     return GOOD | {"columns": list(given)}
 
 
 A = {"name": "a", "type": "int8"}
-WRONG = {
+WRONG: dict[str, tuple[object, str]] = {
     "not an object": ([1], "c.json:1: not an object"),
     "foreign": ({"openapi": "3"}, 'no contract: it must say "schema"'),
     "another version": (GOOD | {"schema": "mlgate/contract/v9"}, "c.json:2: mlgate/contract/v9"),

@@ -1,4 +1,6 @@
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,19 +15,23 @@ from tests.stages.validate.tables import Tables
 RNG = np.random.default_rng(11)
 
 
-def drift(tmp_path: Path, before: pa.Table, after: pa.Table, **options: object) -> Drift:
+def drift(
+    tmp_path: Path,
+    before: pa.Table,
+    after: pa.Table,
+    *,
+    unit: str | None = None,
+    pii: Sequence[str] = (),
+    **options: Any,
+) -> Drift:
     with Tables(tmp_path) as tables:
-        unit = options.pop("unit", None)
-        pii = options.pop("pii", ())
         reference = profiling.build(tables.of(before), unit=unit, pii=pii)
         current = profiling.build(tables.of(after), edges_from=reference, unit=unit, pii=pii)
         return compare(reference, current, **options)
 
 
-def one(tmp_path: Path, before: object, after: object, **options: object) -> ColumnDrift:
-    (column,) = drift(
-        tmp_path, pa.table({"x": before}), pa.table({"x": after}), **options
-    ).columns
+def one(tmp_path: Path, before: object, after: object, **options: Any) -> ColumnDrift:
+    (column,) = drift(tmp_path, pa.table({"x": before}), pa.table({"x": after}), **options).columns
     return column
 
 

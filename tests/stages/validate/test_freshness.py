@@ -24,7 +24,7 @@ def test_the_age_of_the_newest_row(tmp_path: Path, unit: str) -> None:
     data = times(NOW - timedelta(hours=3), NOW - timedelta(hours=1), None, unit=unit)
     with Tables(tmp_path) as tables:
         for filter_, source in ((None, "footers"), ("ts is null or ts < '2030-01-01'", "footers")):
-            found = freshness(tables.of(data, filter=filter_), "ts", now=NOW, timezone="UTC")
+            found = freshness(tables.of(data, where=filter_), "ts", now=NOW, timezone="UTC")
             assert (found.lag_s, found.n, found.source) == (3600, 3, source)
             assert found.newest == NOW - timedelta(hours=1)
             assert found.partitions == ()
@@ -33,7 +33,7 @@ def test_the_age_of_the_newest_row(tmp_path: Path, unit: str) -> None:
 def test_a_filter_is_heeded(tmp_path: Path) -> None:
     data = times(NOW - timedelta(hours=3), NOW - timedelta(hours=1))
     with Tables(tmp_path) as tables:
-        table = tables.of(data, filter="ts < '2026-11-22 10:30:00'")
+        table = tables.of(data, where="ts < '2026-11-22 10:30:00'")
         found = freshness(table, "ts", now=NOW, timezone="UTC")
         assert (found.lag_s, found.n, found.source) == (3 * 3600, 1, "rows")
 
@@ -59,7 +59,7 @@ def test_zones(tmp_path: Path) -> None:
             freshness(naive, "ts", now=NOW, timezone="Berlin")
         zoned = times(NOW - timedelta(hours=1), zone="Europe/Berlin")
         assert freshness(tables.of(zoned), "ts", now=NOW).lag_s == 3600
-        scanned = tables.of(zoned, filter="ts > '1970-01-01'")
+        scanned = tables.of(zoned, where="ts > '1970-01-01'")
         assert freshness(scanned, "ts", now=NOW, timezone="Asia/Tokyo").lag_s == 3600
 
 
@@ -83,7 +83,7 @@ def test_a_stale_partition_does_not_hide_behind_a_fresh_one(tmp_path: Path) -> N
     with Tables(tmp_path) as tables:
         found = freshness(tables.at(root), "ts", now=NOW, timezone="UTC")
         assert (found.lag_s, found.partitions, found.source) == (3600, expected, "footers")
-        few = tables.at(root, filter="ts <> '2026-11-22 10:00:00'")
+        few = tables.at(root, where="ts <> '2026-11-22 10:00:00'")
         found = freshness(few, "ts", now=NOW, timezone="UTC")
         assert (found.lag_s, found.partitions, found.source) == (3600, expected, "rows")
 
@@ -101,7 +101,7 @@ def test_what_has_no_age(tmp_path: Path) -> None:
     with Tables(tmp_path) as tables:
         with pytest.raises(StageError, match="no value in any row"):
             freshness(tables.of(times(None, None)), "ts", now=NOW, timezone="UTC")
-        table = tables.of(times(NOW), filter="false")
+        table = tables.of(times(NOW), where="false")
         with pytest.raises(StageError, match="no value in any row"):
             freshness(table, "ts", now=NOW, timezone="UTC")
         text = tables.of(pa.table({"ts": ["2026-11-22"]}))

@@ -67,7 +67,7 @@ def test_what_cannot_overlap(tmp_path: Path) -> None:
         with pytest.raises(StageError, match="no column in common"):
             overlap.rows(train, tables.of(pa.table({"other": [1]})))
         with pytest.raises(StageError, match="has no rows"):
-            overlap.rows(train, tables.of(TRAIN, filter="id > 9"))
+            overlap.rows(train, tables.of(TRAIN, where="id > 9"))
         with Tables(tmp_path / "else") as elsewhere, pytest.raises(ValueError, match="connection"):
             overlap.rows(train, elsewhere.at(tmp_path / "0.parquet"))
 

@@ -32,4 +32,4 @@ def test_what_has_no_skew(tmp_path: Path) -> None:
             skew(tables.of(data), "kye")
         assert caught.value.hint == "did you mean 'key'?"
         with pytest.raises(StageError, match="no rows"):
-            skew(tables.of(data, filter="key > 5"), "key")
+            skew(tables.of(data, where="key > 5"), "key")

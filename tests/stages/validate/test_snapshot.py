@@ -2,6 +2,8 @@ import datetime as dt
 import decimal
 import hashlib
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +18,7 @@ from tests.stages.validate.tables import Tables
 DATA = pa.table({"a": [1, 2, 3, 4], "s": ["x", "y", None, "z"], "f": [0.5, 1.5, 2.5, float("nan")]})
 
 
-def of(tmp_path: Path, location: Path, **options: bool) -> dict:
+def of(tmp_path: Path, location: Path, **options: bool) -> dict[str, Any]:
     with Tables(tmp_path) as tables:
         return snapshot(tables.at(location), **options)
 
@@ -43,7 +45,9 @@ def test_only_the_new_row_groups_differ_after_an_append(tmp_path: Path) -> None:
     pq.write_table(DATA, tmp_path / "a.parquet", row_group_size=2)
     more = pa.concat_tables([DATA, DATA.slice(0, 1)])
     pq.write_table(more, tmp_path / "b.parquet", row_group_size=2)
-    old, new = (of(tmp_path, tmp_path / n)["files"][0]["row_groups"] for n in ("a.parquet", "b.parquet"))
+    old, new = (
+        of(tmp_path, tmp_path / n)["files"][0]["row_groups"] for n in ("a.parquet", "b.parquet")
+    )
     assert new[:2] == old
     assert len(new) == 3
 
@@ -77,7 +81,7 @@ def test_other_formats_have_whole_files(tmp_path: Path) -> None:
 
 
 def rows_of(tmp_path: Path, location: Path) -> str:
-    return of(tmp_path, location, logical=True)["rows"]["sha256"]
+    return str(of(tmp_path, location, logical=True)["rows"]["sha256"])
 
 
 def written(tmp_path: Path, data: pa.Table, name: str, **options: object) -> Path:
@@ -96,9 +100,7 @@ def test_no_layout_changes_the_rows_digest(tmp_path: Path) -> None:
         written(tmp_path, DATA.take([3, 1, 0, 2]), "b.parquet", row_group_size=1),
         written(tmp_path, DATA, "c.parquet", compression="zstd"),
         written(tmp_path, DATA.select(["f", "s", "a"]), "d.parquet"),
-        written(
-            tmp_path, DATA.set_column(1, "s", DATA["s"].dictionary_encode()), "e.parquet"
-        ),
+        written(tmp_path, DATA.set_column(1, "s", DATA["s"].dictionary_encode()), "e.parquet"),
         folder,
     ]
     assert [rows_of(tmp_path, path) for path in same] == [base] * len(same)
@@ -143,7 +145,9 @@ EVERY = pa.table(
         "long": ["x" * 100, "ü" * 40],
         "list": pa.array([[1, None, 3], None], pa.list_(pa.int64())),
         "fixed": pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32(), 2)),
-        "deep": pa.array([[{"a": ["x"]}, None], []], pa.list_(pa.struct([("a", pa.list_(pa.string()))]))),
+        "deep": pa.array(
+            [[{"a": ["x"]}, None], []], pa.list_(pa.struct([("a", pa.list_(pa.string()))]))
+        ),
         "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
     }
 )
@@ -173,7 +177,7 @@ def test_every_type_is_the_same_through_the_engine(tmp_path: Path) -> None:
     st.integers(1, 5),
 )  # fmt: skip
 def test_no_order_and_no_batches_count(
-    rows: list[tuple[str | None, list[int] | None]], random: object, size: int
+    rows: list[tuple[str | None, list[int] | None]], random: Random, size: int
 ) -> None:
     schema = pa.schema([("s", pa.string()), ("l", pa.list_(pa.int64()))])
 
@@ -192,7 +196,9 @@ def test_no_order_and_no_batches_count(
 def test_batches_that_are_slices_of_larger_ones() -> None:
     whole = EVERY.to_batches()[0]
     parts = [whole.slice(0, 1), whole.slice(1, 1)]
-    assert row_digest.of_batches(parts, EVERY.schema) == row_digest.of_batches([whole], EVERY.schema)
+    assert row_digest.of_batches(parts, EVERY.schema) == row_digest.of_batches(
+        [whole], EVERY.schema
+    )
 
 
 def test_zero_has_no_sign_and_there_is_one_nan() -> None:
