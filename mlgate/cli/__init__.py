@@ -23,6 +23,8 @@ COMMANDS: Final = {
     "check": "Run every gate and say whether the model may ship.",
     "lint": "Find every problem in a spec, without running anything.",
     "plan": "Show what would run, in what order, and what is cached.",
+    "compile": "Write the CI files that run the same plan: a GitHub workflow or a Tekton pipeline.",
+    "run": "Run one stage, as a CI job does: results come from and go to a folder.",
     "judge": "Recompute a stored run's verdict from its evidence alone.",
     "report": "Render a stored run again, in another format.",
     "diff": "Put two runs side by side.",

@@ -1,0 +1,171 @@
+"""`mlgate compile`: the plan as CI files."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from mlgate.cli.options import read_spec, spec_options
+from mlgate.errors import Problem, SpecError, UsageError
+from mlgate.plan import Plan, resolve
+from mlgate.relay import written_digest
+from mlgate.spec import locate
+from mlgate.store import write_atomic
+from mlgate.targets import github, problems, tekton
+from mlgate.targets.jobs import Given, Source, remembered
+
+F = TypeVar("F", bound=Callable[..., Any])
+G = TypeVar("G", bound=Given)
+
+
+def _common(command: F) -> F:
+    """Options that every target has."""
+    for option in (
+        click.option("--check", is_flag=True, help="Write nothing; exit 1 when out of date."),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="The repository's root; default: the folder with .git above the spec.",
+        ),
+        click.option("--branch", help="The branch whose pushes run everything; default: main."),
+        spec_options,
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def command() -> None:
+    """Write the CI files that run the same plan: a GitHub workflow or a Tekton pipeline.
+
+    Options are remembered in the file that is written: give them once.
+    """
+
+
+@command.command("github")
+@_common
+@click.option(
+    "--actions", metavar="OWNER/REPO@COMMIT", help="Where mlgate's actions are; $: right here."
+)
+@click.option("--version", help="What that commit is called, for readers.")
+@click.option("--runner", help="Label of the runners; default: ubuntu-24.04.")
+@click.option("--gpu-runner", metavar="LABEL,…", help="Labels of the runners that have a GPU.")
+@click.option("--comment", is_flag=True, default=None, help="Keep a comment on pull requests.")
+@click.option("--sarif", is_flag=True, default=None, help="Upload code scanning results.")
+def to_github(
+    spec: Path | None,
+    profile: str | None,
+    settings: tuple[str, ...],
+    out: Path | None,
+    check: bool,
+    gpu_runner: str | None,
+    **given: str | bool | None,
+) -> None:
+    """Write .github/workflows/mlgate.yml."""
+    plan, source, root = _read(spec, profile, settings, out)
+    labels = gpu_runner.split(",") if gpu_runner is not None else None
+    hint = "add --actions OWNER/REPOSITORY@COMMIT, where mlgate's actions are"
+    chosen = _settings(
+        github.Settings,
+        root / github.WORKFLOW,
+        {**given, "gpu_runner": labels, "profile": profile, "params": _params(settings)},
+        hint,
+    )
+    _refuse((*problems(plan), *github.problems(plan, chosen)))
+    _write(github.compile_plan(plan, source, chosen), root, check=check)
+
+
+@command.command("tekton")
+@_common
+@click.option("--image", metavar="IMAGE@sha256:…", help="mlgate's container image, by digest.")
+@click.option(
+    "--tekton-api",
+    "api",
+    type=click.Choice(["stable", "beta"]),
+    help="The cluster's enable-api-fields; default: beta.",
+)
+@click.option("--gpu-resource", help="The GPU's resource name; default: nvidia.com/gpu.")
+@click.option("--gpu-node", metavar="KEY=VALUE", help="Label of the nodes that have a GPU.")
+@click.option("--secret-name", help="Secret that holds the variables of stages; default: mlgate.")
+@click.option("--storage", help="Size of the volume between tasks; default: 10Gi.")
+def to_tekton(
+    spec: Path | None,
+    profile: str | None,
+    settings: tuple[str, ...],
+    out: Path | None,
+    check: bool,
+    **given: str | None,
+) -> None:
+    """Write tekton/ (Pipeline, Tasks, PipelineRun) and .tekton/ for Pipelines-as-Code."""
+    plan, source, root = _read(spec, profile, settings, out)
+    chosen = _settings(
+        tekton.Settings,
+        root / tekton.PIPELINE,
+        {**given, "profile": profile, "params": _params(settings)},
+        "add --image IMAGE@sha256:…, mlgate's container image by digest",
+    )
+    _refuse((*problems(plan), *tekton.problems(plan, source, chosen)))
+    _write(tekton.compile_plan(plan, source, chosen), root, check=check)
+
+
+def _read(
+    spec: Path | None, profile: str | None, settings: tuple[str, ...], out: Path | None
+) -> tuple[Plan, Source, Path]:
+    file = locate(spec).resolve()
+    loaded = read_spec(spec, profile, settings)
+    above = [folder for folder in file.parents if (folder / ".git").exists()]
+    root = (out or next(iter(above), file.parent)).resolve()
+    if not file.is_relative_to(root):
+        raise UsageError(f"{file.name} is not below {root}", hint="--out is the repository's root")
+    source = Source(file.relative_to(root).as_posix(), written_digest(file, loaded))
+    if any(ord(char) < 0x20 for char in source.spec):
+        raise UsageError("the path of the spec holds a control character", hint="rename it")
+    return resolve(loaded, everything=True), source, root
+
+
+def _params(settings: tuple[str, ...]) -> dict[str, str] | None:
+    return dict(setting.split("=", 1) for setting in settings) or None
+
+
+def _settings(model: type[G], file: Path, given: Mapping[str, object], hint: str) -> G:
+    """What was given, on top of what the file that is there remembers."""
+    known = remembered(model, _text(file))
+    before = known.model_dump(exclude_defaults=True) if known is not None else {}
+    values = {**before, **{name: value for name, value in given.items() if value is not None}}
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-").replace("api", "tekton-api")
+        if first["type"] == "missing":
+            raise UsageError(f"{option} is missing", hint=hint) from None
+        raise UsageError(f"{option}: {first['msg']}") from None
+
+
+def _refuse(found: tuple[Problem, ...]) -> None:
+    if found:
+        raise SpecError(found)
+
+
+def _write(files: Mapping[str, str], root: Path, *, check: bool) -> None:
+    old = [path for path, text in files.items() if _text(root / path) != text]
+    if check:
+        for path in old:
+            click.echo(f"{path} is out of date")
+        if old:
+            click.echo("hint: run mlgate compile again, and commit what it writes", err=True)
+        click.get_current_context().exit(1 if old else 0)
+    for path in old:
+        write_atomic(root / path, files[path].encode())
+    for path in files:
+        click.echo(f"{path}{'' if path in old else ' is up to date'}")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8", errors="replace")
+    except OSError:
+        return ""

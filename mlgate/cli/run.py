@@ -1,0 +1,161 @@
+"""`mlgate run`: what a CI job calls: one stage, or what comes before and after all of them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from mlgate.cli.options import read_spec
+from mlgate.cli.outputs import set_outputs, to_github, to_tekton, write_results
+from mlgate.cli.progress import watch
+from mlgate.errors import MlgateError, UsageError
+from mlgate.gate import Outcome
+from mlgate.plan import resolve
+from mlgate.relay import Relay, drop_cached, join, refuse_stale, run_stage
+from mlgate.render import text
+from mlgate.report import Report
+from mlgate.spec import Spec, locate, near
+from mlgate.store import FOLDER
+from mlgate.targets import expected
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@dataclass(frozen=True)
+class _Ci:
+    """Whom the answer is for, and how the spec is called there."""
+
+    file: str
+    github: bool
+    tekton: Path | None
+
+    def tell(self, report: Report, folder: Path | None) -> None:
+        if self.github:
+            to_github(report, file=self.file, folder=folder)
+        elif self.tekton is not None:
+            to_tekton(report, file=self.file, folder=self.tekton)
+        else:
+            click.echo(text.render(report, file=self.file), nl=False)
+
+
+@click.command()
+@click.argument("stage", required=False, envvar="MLGATE_STAGE")
+@click.option("--spec", type=click.Path(path_type=Path), envvar="MLGATE_SPEC", help="The spec.")
+@click.option("--plan", "mode", flag_value="plan", help="Say which stages have to run.")
+@click.option("--verdict", "mode", flag_value="verdict", help="Join the results of all stages.")
+@click.option("--exit", "mode", flag_value="exit", help="End as --tekton says that the stage did.")
+@click.option("--from", "source", type=_FOLDER, envvar="MLGATE_FROM", help="Results to read.")
+@click.option("--to", "target", type=_FOLDER, envvar="MLGATE_TO", help="Where to leave results.")
+@click.option("--kept", type=_FOLDER, envvar="MLGATE_KEPT", help="Results of earlier runs.")
+@click.option("--compiled", envvar="MLGATE_COMPILED", help="Digest of the spec compiled from.")
+@click.option("--run-id", envvar="MLGATE_RUN_ID", help="The CI system's name of this run.")
+@click.option("--event", envvar="MLGATE_EVENT", help="What CI runs on: push, pull_request.")
+@click.option("--profile", envvar="MLGATE_PROFILE", help="Apply a profile of the spec.")
+@click.option("--params", envvar="MLGATE_PARAMS", help="Parameters of the spec, as JSON.")
+@click.option("--github", is_flag=True, help="Speak to GitHub Actions.")
+@click.option("--tekton", type=click.Path(path_type=Path), help="Where Tekton wants results.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    stage: str | None,
+    spec: Path | None,
+    mode: str | None,
+    source: Path | None,
+    target: Path | None,
+    kept: Path | None,
+    compiled: str | None,
+    run_id: str | None,
+    event: str | None,
+    profile: str | None,
+    params: str | None,
+    github: bool,
+    tekton: Path | None,
+) -> None:
+    """Run one stage, as a CI job does: results come from and go to a folder.
+
+    Without STAGE, --plan says which stages have to run, and --verdict joins all results. Refuses
+    (exit code 2) when the CI file was compiled from another spec.
+    """
+    if tekton is not None and tekton.name == "outcome":  # a step knows its results by file
+        tekton = tekton.parent
+    if mode == "exit":
+        ctx.exit(_left_behind(tekton))
+    file = locate(spec)
+    loaded = read_spec(spec, profile, _settings(params))
+    refuse_stale(file, loaded, compiled)
+    folder = loaded.folder / FOLDER / "ci"
+    incoming = Relay(source or folder, loaded, run_id)
+    outgoing = Relay(target or folder, loaded, run_id)
+    ci = _Ci(str(file), github, tekton)
+    earlier = None if kept is None else Relay(kept, loaded)
+    if mode == "plan":
+        _plan(loaded, earlier, outgoing, ci)
+    elif mode == "verdict":
+        stages = expected(resolve(loaded, everything=True), event)
+        if not stages:
+            raise UsageError(f"on {event}, no stage runs: nothing would be checked")
+        checked = join(loaded, stages, results=incoming, kept=earlier, now=datetime.now(UTC))
+        ci.tell(checked.report, checked.folder)
+        ctx.exit(checked.report.exit_code)
+    else:
+        ctx.exit(_stage(loaded, stage, incoming, outgoing, ci))
+
+
+def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: _Ci) -> int:
+    if stage is None:
+        raise UsageError("which stage?", hint=f"mlgate run STAGE: {', '.join(spec.stages)}")
+    if stage not in spec.stages:
+        hint = near(stage, spec.stages) or f"stages: {', '.join(spec.stages)}"
+        raise UsageError(f"there is no stage {stage!r}", hint=hint)
+    with watch() as tell:
+        result = run_stage(
+            spec,
+            stage,
+            upstream=incoming,
+            own=outgoing,
+            now=lambda: datetime.now(UTC),
+            tell=tell,
+        )
+    report = Report(
+        name=spec.name,
+        spec_digest=spec.digest,
+        profile=spec.profile,
+        confidence=spec.confidence,
+        uses={stage: spec.stages[stage].uses},
+        results={stage: result},
+    )
+    ci.tell(report, None)
+    return report.exit_code
+
+
+def _plan(spec: Spec, kept: Relay | None, outgoing: Relay, ci: _Ci) -> None:
+    stages = drop_cached(spec, spec.stages, kept=kept, own=outgoing, now=datetime.now(UTC))
+    written = json.dumps(stages, separators=(",", ":"))
+    if ci.github:
+        set_outputs({"stages": written})
+    if ci.tekton is not None:
+        write_results(ci.tekton, {"stages": written})
+    click.echo(written)
+
+
+def _left_behind(tekton: Path | None) -> int:
+    """The exit code of the outcome that the step before left in its result."""
+    try:
+        outcome = (tekton or Path()).joinpath("outcome").read_text(encoding="utf-8")
+        return Outcome[outcome.upper()].exit_code
+    except (OSError, KeyError, ValueError):
+        raise MlgateError("the stage left no outcome", hint="see the step before") from None
+
+
+def _settings(params: str | None) -> tuple[str, ...]:
+    """`--params` as the settings that `--set` takes."""
+    try:
+        given = json.loads(params or "{}")
+    except ValueError:
+        given = None
+    if not isinstance(given, Mapping) or not all(isinstance(v, str) for v in given.values()):
+        raise UsageError("--params is no JSON object of strings")
+    return tuple(f"{name}={value}" for name, value in given.items())
