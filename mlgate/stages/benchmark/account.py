@@ -1,0 +1,189 @@
+"""The stage's own account for the report: distributions, capacity, operators, cost table, advice."""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import JsonValue
+
+from mlgate.evidence import Comparison, Measurement, rounded
+from mlgate.stage import seconds
+from mlgate.stages.benchmark import batching, capacity, schedule
+from mlgate.stages.benchmark.campaign import Campaign
+from mlgate.stages.benchmark.cold_start import warm_pool
+from mlgate.stages.benchmark.compare import epoch_ratios, epochs_from, sentinel_of
+from mlgate.stages.benchmark.cost import Configuration, pareto
+from mlgate.stages.benchmark.measurements import Findings, ramp_capacity
+from mlgate.stages.benchmark.profile import top_operators
+from mlgate.stages.benchmark.recording import Recording
+from mlgate.stages.benchmark.scenarios import Comparing, Load
+from mlgate.stages.benchmark.session import check_placement, open_session
+from mlgate.stages.benchmark.statistics import percentile_of
+
+
+def account(run: Campaign, recording: Recording, findings: Findings) -> dict[str, JsonValue]:
+    """The stage's own account: what the report and its plots show."""
+    session = open_session(run.target.path, run.target.runtime)
+    details: dict[str, JsonValue] = {
+        "provider": run.target.runtime.name,
+        "nodes": dict(check_placement(session, run.target.runtime)),
+        "hardware": {"cpu": _processor(), "cpus": os.cpu_count() or 0},
+        "loads": recording.facts["loads"],
+        "distributions": _distributions(run.loads),
+        "operators": [
+            dict(row)
+            for row in top_operators(
+                run.target.path, run.target.runtime, run.target.feeds(), run.job.workdir
+            )
+        ],
+    }
+    if run.gpu is not None:
+        details["gpu"] = run.gpu
+    if run.ramping is not None:
+        details["ramp"] = _ramp_details(run, recording)
+    if run.comparing is not None and len(run.comparing.epochs) >= 3:
+        details["comparison"] = _comparison_details(run.comparing, recording)
+    singles = [load.id for load in run.loads if load.kind == "single"]
+    details["configurations"] = _configurations(findings, singles[0] if singles else None)
+    best = _batching(run)
+    if best is not None:
+        details["batching"] = best
+    pool = _pool(run, findings)
+    if pool is not None:
+        details["warm_pool"] = pool
+    return details
+
+
+def _distributions(loads: Sequence[Load], points: int = 120) -> list[JsonValue]:
+    rows: list[JsonValue] = []
+    for load in loads:
+        if not len(load.latency):
+            continue
+        ordered = np.sort(load.latency)
+        shares = 1 - np.geomspace(1, 1 / len(ordered), points)
+        at = np.unique((shares * len(ordered)).astype(np.int64).clip(0, len(ordered) - 1))
+        rows.append(
+            {
+                "scenario": load.id,
+                "batch": load.batch,
+                "latency_ms": [rounded(float(ordered[i]) / 1e6) for i in at],
+                "share": [rounded(float(i + 1) / len(ordered)) for i in at],
+            }
+        )
+    return rows
+
+
+def _ramp_details(run: Campaign, recording: Recording) -> dict[str, JsonValue]:
+    assert run.ramping is not None
+    row = run.ramping.row()
+    found = ramp_capacity(recording.facts, run.job.confidences)
+    details: dict[str, JsonValue] = {
+        "steps": row["steps"],
+        "overload": row["overload"],
+        "percentile": row["percentile"],
+        "limit_ms": rounded(run.ramping.limit / 1e6),
+    }
+    if found is not None:
+        overload = run.ramping.overload
+        inflight = overload[-1].max_inflight if overload else found.limits[-1]
+        details["knee_qps"] = rounded(found.knee.value)
+        details["snippets"] = dict(capacity.snippets(inflight, run.ramping.scenario.workers))
+    return details
+
+
+def _comparison_details(comparing: Comparing, recording: Recording) -> dict[str, JsonValue]:
+    epochs = epochs_from(f"{comparing.id}.compared", recording.series)
+    sentinel = sentinel_of(epochs)
+    return {
+        "epochs": [rounded(ratio) for ratio in epoch_ratios(epochs)],
+        "pairs": sum(len(epoch.wall["baseline"]) for epoch in epochs),
+        "sentinel": {
+            "ratio": rounded(sentinel.ratio),
+            "low": rounded(sentinel.low),
+            "high": rounded(sentinel.high),
+            "agrees": sentinel.agrees,
+        },
+    }
+
+
+def _value(findings: Findings, name: str) -> float | None:
+    rows: list[Measurement] = [m for m in findings.measurements if m.name == name]
+    return rows[0].value if rows else None
+
+
+def _configurations(findings: Findings, scenario: str | None) -> list[JsonValue]:
+    """The candidate, and the baseline as far as its cost follows from the ratio."""
+    known_p99 = {
+        m.labels["scenario"]: m.value
+        for m in findings.measurements
+        if m.name == "latency_ms.p99" and m.value is not None
+    }
+    p99 = known_p99.get(scenario) if scenario else next(iter(known_p99.values()), None)
+    price = _value(findings, "cost_usd_per_million")
+    memory, joules = _value(findings, "rss_bytes"), _value(findings, "energy_j_per_inference")
+    known = [Configuration("candidate", p99, price, memory, joules)]
+    against = {c.name: c for c in findings.comparisons if c.value is not None}
+    median: Comparison | None = against.get("latency_ms.p50")
+    tail: Comparison | None = against.get("latency_ms.p99")
+    if median is not None and price is not None and median.value and median.reference:
+        ratio = median.value / median.reference
+        other = None
+        if p99 is not None and tail is not None and tail.value and tail.reference:
+            other = p99 / (tail.value / tail.reference)
+        known.append(Configuration("baseline", other, price / ratio))
+    best = pareto(known)
+    return [
+        {
+            "name": one.name,
+            "p99_ms": None if one.p99_ms is None else rounded(one.p99_ms),
+            "usd_per_million": None
+            if one.usd_per_million is None
+            else rounded(one.usd_per_million),
+            "memory_bytes": one.memory_bytes,
+            "joules": one.joules,
+            "best": one.name in best,
+        }
+        for one in known
+    ]
+
+
+def _batching(run: Campaign) -> dict[str, JsonValue] | None:
+    """A dynamic batcher's setting, where a sweep of batch sizes and a promise are there."""
+    loads = [load for load in run.loads if load.kind == "batch" and len(load.latency)]
+    slo = run.job.options.slo
+    if len(loads) < 2 or slo is None:
+        return None
+    service = {load.batch: percentile_of(np.sort(load.latency), 0.5) for load in loads}
+    rate = 0.6 * max(size / time_ns * 1e9 for size, time_ns in service.items())
+    arrivals = schedule.poisson(rate, min(2.0, 20_000 / rate), 1)
+    found = batching.recommend(arrivals, service, slo.percentile, seconds(slo.latency) * 1e9)
+    if found is None:
+        return {"rate": rounded(rate), "recommended": "none keeps the promise at this rate"}
+    return {
+        "rate": rounded(rate),
+        "max_batch": found.max_batch,
+        "max_delay_ms": rounded(found.max_delay / 1e6),
+        "response_ms": rounded(found.response / 1e6),
+        "mean_batch": rounded(found.mean_batch),
+    }
+
+
+def _pool(run: Campaign, findings: Findings) -> dict[str, JsonValue] | None:
+    traffic, knee = run.job.options.traffic, _value(findings, "capacity.knee_qps")
+    if traffic is None or knee is None or not run.starts:
+        return None
+    slowest = max(start.total for start in run.starts) / 1e9
+    instances = warm_pool(traffic.qps, traffic.growth, knee * run.job.options.utilisation, slowest)
+    return {"instances": instances, "slowest_start_s": rounded(slowest)}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.machine()

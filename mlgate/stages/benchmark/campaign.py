@@ -1,0 +1,71 @@
+"""One run of the stage: everything that it has measured so far, and the recording of it."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from mlgate.stage import Job
+from mlgate.stages.benchmark.cold_start import ColdStart
+from mlgate.stages.benchmark.compare import series_of
+from mlgate.stages.benchmark.recording import Recording
+from mlgate.stages.benchmark.scenarios import Comparing, Load, Ramping
+from mlgate.stages.benchmark.spec import Benchmark
+from mlgate.stages.benchmark.target import Target
+
+
+@dataclass
+class Campaign:
+    """Everything measured so far."""
+
+    job: Job[Benchmark]
+    target: Target
+    baseline: Path | None
+    deadline: float
+    loads: list[Load] = field(default_factory=list)
+    ramping: Ramping | None = None
+    comparing: Comparing | None = None
+    starts: list[ColdStart] = field(default_factory=list)
+    gpu: dict[str, JsonValue] | None = None
+
+    def out_of_time(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    def effort(self) -> tuple[int, ...]:
+        """How much was measured: it grows when a look adds something."""
+        return (
+            len(self.comparing.epochs) if self.comparing else 0,
+            self.ramping.rounds if self.ramping else 0,
+            *(len(load.latency) for load in self.loads),
+        )
+
+    def recording(self) -> Recording:
+        """All that the measurements are computed from."""
+        options = self.job.options
+        facts: dict[str, JsonValue] = {
+            "loads": [load.row() for load in self.loads],
+            "cold_starts": [dict(start.row()) for start in self.starts],
+            "terms": {
+                "price": options.price_usd_per_hour,
+                "utilisation": options.utilisation,
+                "usd_per_kwh": options.usd_per_kwh,
+            },
+        }
+        series = {}
+        for load in self.loads:
+            series[f"{load.key}.latency"] = load.latency
+            series[f"{load.key}.completed"] = load.completed
+        if self.ramping is not None:
+            facts["ramp"] = self.ramping.row()
+        if self.gpu is not None:
+            facts["gpu"] = self.gpu
+        if self.comparing is not None:
+            facts["comparison"] = {
+                "id": self.comparing.id,
+                "batch": self.comparing.batch,
+                "looks": self.comparing.looks,
+                "filter": self.comparing.filtered,
+            }
+            series |= series_of(f"{self.comparing.id}.compared", self.comparing.epochs)
+        return Recording(facts, series)

@@ -1,0 +1,173 @@
+"""Sessions run where they were told to, or say why not: never silently on the CPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from mlgate.errors import StageError
+from mlgate.stages.benchmark import session as s
+from tests.stages.benchmark.onnx_models import write_chain
+
+CPU = s.Runtime()
+CUDA = s.Runtime(provider="cuda")
+
+
+@dataclass(frozen=True)
+class FakeSubgraph:
+    ep_name: str
+    nodes: int
+
+    def get_nodes(self) -> Sequence[object]:
+        return [object()] * self.nodes
+
+
+@dataclass(frozen=True)
+class FakeSession:
+    """A session placed as stated."""
+
+    providers: tuple[str, ...]
+    subgraphs: tuple[FakeSubgraph, ...]
+
+    def get_providers(self) -> Sequence[str]:
+        return self.providers
+
+    def get_provider_graph_assignment_info(self) -> Sequence[FakeSubgraph]:
+        return self.subgraphs
+
+
+def test_a_cpu_session_reports_its_nodes(tmp_path: Path) -> None:
+    session = s.open_session(write_chain(tmp_path / "m.onnx", layers=3), CPU)
+    assert s.check_placement(session, CPU) == {"CPUExecutionProvider": 3}
+
+
+def test_a_provider_that_is_not_built_in_names_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="has no TensorrtExecutionProvider") as caught:
+        s.require_provider(s.Runtime(provider="tensorrt"), ["CPUExecutionProvider"])
+    assert "tensorrt-cu13<11" in (caught.value.hint or "")
+    with pytest.raises(StageError, match="has no CUDAExecutionProvider") as caught:
+        s.require_provider(CUDA, ["CPUExecutionProvider"])
+    assert "mlgate[gpu]" in (caught.value.hint or "")
+
+
+def test_a_gpu_that_cannot_be_used_is_an_error_here(tmp_path: Path) -> None:
+    """Without a GPU this must fail, whichever onnxruntime is installed."""
+    for provider in ("cuda", "tensorrt"):
+        with pytest.raises(StageError):
+            s.open_session(write_chain(tmp_path / "m.onnx"), s.Runtime(provider=provider))
+
+
+@pytest.mark.parametrize(
+    ("providers", "nodes", "says"),
+    [
+        (("CPUExecutionProvider",), {"CPUExecutionProvider": 9}, "runs on CPUExecutionProvider"),
+        ((), {}, "runs on nothing"),
+        (
+            ("CUDAExecutionProvider", "CPUExecutionProvider"),
+            {"CUDAExecutionProvider": 7, "CPUExecutionProvider": 2},
+            "2 nodes run on the CPU, 0 may",
+        ),
+        (("CUDAExecutionProvider",), {}, "no node is known to run on CUDAExecutionProvider"),
+    ],
+)
+def test_wrong_placement_is_an_error(
+    providers: tuple[str, ...], nodes: dict[str, int], says: str
+) -> None:
+    placed = FakeSession(providers, tuple(FakeSubgraph(*item) for item in nodes.items()))
+    with pytest.raises(StageError, match=says) as caught:
+        s.check_placement(placed, CUDA)
+    assert caught.value.hint
+
+
+def test_allowed_cpu_nodes_are_allowed() -> None:
+    placed = FakeSession(
+        ("CUDAExecutionProvider",),
+        (FakeSubgraph("CUDAExecutionProvider", 7), FakeSubgraph("CPUExecutionProvider", 2)),
+    )
+    runtime = s.Runtime(provider="cuda", max_cpu_nodes=2)
+    assert s.check_placement(placed, runtime)["CPUExecutionProvider"] == 2
+
+
+def test_the_cpu_is_offered_to_onnxruntime_only_where_nodes_may_run_there() -> None:
+    assert s.providers_of(CUDA) == [("CUDAExecutionProvider", {})]
+    allowed = s.providers_of(s.Runtime(provider="cuda", max_cpu_nodes=1, cuda_graph=True))
+    assert allowed == [
+        ("CUDAExecutionProvider", {"enable_cuda_graph": "1"}),
+        "CPUExecutionProvider",
+    ]
+    assert "CPUExecutionProvider" not in s.providers_of(s.Runtime(provider="tensorrt"))
+
+
+def test_a_model_that_does_not_load_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(StageError, match=r"bad\.onnx cannot be loaded"):
+        s.open_session(tmp_path / "bad.onnx", CPU)
+    with pytest.raises(StageError, match="there is no model"):
+        s.open_session(tmp_path / "none.onnx", CPU)
+
+
+def test_missing_external_data_is_named(tmp_path: Path) -> None:
+    path = write_chain(tmp_path / "m.onnx")
+    onnx.save(
+        onnx.load(path),
+        str(path),
+        save_as_external_data=True,
+        location="m.onnx.data",
+        size_threshold=0,
+    )
+    s.open_session(path, CPU)
+    (tmp_path / "m.onnx.data").unlink()
+    with pytest.raises(StageError, match="external data") as caught:
+        s.open_session(path, CPU)
+    assert "beside" in (caught.value.hint or "")
+
+
+def test_bound_queries_answer_as_plain_ones_do(tmp_path: Path) -> None:
+    session = s.open_session(write_chain(tmp_path / "m.onnx"), CPU)
+    feeds = [{"x": np.full((1, 64), i, dtype=np.float32)} for i in range(3)]
+    prepared = s.prepare(session, feeds, CPU)
+    assert len(prepared.bindings) == 3
+    for binding in prepared.bindings:
+        s.attempt(prepared.run, binding)
+
+
+def test_an_answer_of_nan_is_an_error(tmp_path: Path) -> None:
+    session = s.open_session(write_chain(tmp_path / "m.onnx", poison=True), CPU)
+    with pytest.raises(StageError, match="is NaN"):
+        s.prepare(session, [{"x": np.ones((1, 64), dtype=np.float32)}], CPU)
+
+
+def test_a_wrong_shape_is_an_error(tmp_path: Path) -> None:
+    session = s.open_session(write_chain(tmp_path / "m.onnx"), CPU)
+    with pytest.raises(StageError, match="refuses its input"):
+        s.prepare(session, [{"x": np.ones((1, 63), dtype=np.float32)}], CPU)
+
+
+def test_a_failure_while_running_is_never_tried_again_on_the_cpu() -> None:
+    calls = []
+
+    def fails(binding: object, options: object) -> None:
+        calls.append(binding)
+        raise s.ORT_ERRORS[0]("CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR")
+
+    with pytest.raises(StageError, match="CUDNN failure") as caught:
+        s.attempt(fails, "binding")
+    assert calls == ["binding"]
+    assert "nothing was retried" in (caught.value.hint or "")
+
+
+def test_string_inputs_are_refused(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.STRING, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.STRING, [1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(tmp_path / "s.onnx"))
+    with pytest.raises(StageError, match="only tensors of numbers"):
+        s.ports_of(s.open_session(tmp_path / "s.onnx", CPU))
