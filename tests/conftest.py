@@ -58,11 +58,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def fake_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fakes of tests/fakes.py, known for one test, in this process and in workers."""
+    """The fakes of tests/probes.py, known for one test, in this process and in workers."""
     from mlgate.execute import Execution
     from mlgate.stages import STAGES
-    from tests import fakes
+    from tests import probes
 
-    for uses, stage in fakes.FAKES.items():
+    for uses, stage in probes.FAKES.items():
         monkeypatch.setitem(STAGES, uses, stage)  # type: ignore[arg-type]  # a dict underneath
-    monkeypatch.setattr(Execution, "worker", fakes.WORKER)
+    monkeypatch.setattr(Execution, "worker", probes.WORKER)

@@ -203,7 +203,7 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
     import resource
 
     code = (
-        "import resource, sys; from tests.projects import run; from tests.fakes import install;"
+        "import resource, sys; from tests.projects import run; from tests.probes import install;"
         "from pathlib import Path; install();"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10));"
         "run(Path(sys.argv[1]))"
@@ -265,9 +265,9 @@ def test_dead_runs_leave_no_work_behind(tmp_path: Path) -> None:
 def test_a_worker_dies_with_its_parent(tmp_path: Path) -> None:
     folder = project(tmp_path, a=probe(act="sleep", counter=str(tmp_path / "runs")))
     code = (
-        "import sys; from tests.projects import run; from tests import fakes;"
-        "from mlgate.execute import Execution; from pathlib import Path; fakes.install();"
-        "Execution.worker = fakes.WORKER; run(Path(sys.argv[1]))"
+        "import sys; from tests.projects import run; from tests import probes;"
+        "from mlgate.execute import Execution; from pathlib import Path; probes.install();"
+        "Execution.worker = probes.WORKER; run(Path(sys.argv[1]))"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     parent = subprocess.Popen([sys.executable, "-c", code, str(folder)], env=env)

@@ -19,10 +19,10 @@ _CODE = """
 import sys
 from pathlib import Path
 from mlgate.execute import Execution
-from tests import fakes
+from tests import probes
 from tests.projects import run
-fakes.install()
-Execution.worker = fakes.WORKER
+probes.install()
+Execution.worker = probes.WORKER
 sys.exit(run(Path(sys.argv[1])).report.exit_code)
 """
 

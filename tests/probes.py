@@ -1,7 +1,7 @@
 """A stage that does as it is told, for tests of everything around stages.
 
 It is a real `Stage`: its options are validated, its measuring runs in a real worker process. Run as
-a program, this file is a worker that knows it: `python tests/fakes.py ORDER`.
+a program, this file is a worker that knows it: `python tests/probes.py ORDER`.
 """
 
 import os
