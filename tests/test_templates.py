@@ -110,7 +110,7 @@ def test_the_model_is_whole_and_says_nothing_of_where_it_was_made(folder: Path) 
 
 @pytest.mark.parametrize(
     ("folder", "shape", "right"),
-    [(DIGITS, (-1, 1, 8, 8), 0.99), (TABULAR, (-1, 30), 0.95)],
+    [(DIGITS, (-1, 1, 8, 8), 0.99), (TABULAR, (-1, 30), 0.94)],
     ids=["digits", "tabular"],
 )
 def test_the_model_is_as_good_as_its_readme_says(
