@@ -6,7 +6,7 @@ batch, and neither writes files, opens sockets or prints.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -84,6 +84,20 @@ def _pandas(table: Table) -> Batch:
     types = {f.name: f.type for f in table.schema}
     validator = Validator(execution_engine=FrameExecutionEngine(), batches=[batch])
     return Batch("pandas", validator, tuple(types), types, table)
+
+
+def has_value(batch: Batch, column: str, selection: Mapping[str, Any]) -> bool:
+    """Whether any row that `selection` (GX's `row_condition`) takes has a value in `column`."""
+    domain = {"column": column, **selection}
+    engine = batch.validator.execution_engine
+    if not isinstance(engine, SqlExecutionEngine):
+        metric = MetricConfiguration("column_values.nonnull.count", domain)
+        return bool(batch.validator.get_metric(metric))
+    records = engine.get_domain_records(domain)
+    source = records.subquery() if isinstance(records, sa.Select) else records
+    value = sa.column(column)
+    query = sa.select(value).select_from(source).where(value.is_not(None)).limit(1)
+    return bool(engine.execute_query(query).fetchall())
 
 
 def spark_session() -> "SparkSession":
@@ -194,9 +208,10 @@ def open_sql(url: str, *, table: str | None = None, query: str | None = None) ->
 
 def _connected(url: str) -> sa.Engine:
     try:
-        engine = sa.create_engine(url)
-        with engine.connect():
-            return engine
+        with quietly():
+            engine = sa.create_engine(url)
+            with engine.connect():
+                return engine
     except ModuleNotFoundError as error:
         raise MissingPackage(str(error.name)) from None
     except (sa.exc.SQLAlchemyError, OSError) as error:

@@ -18,7 +18,7 @@ from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.pool import NullPool
 
 from mlgate.stages.validate.gx import MetricConfiguration, SqlAlchemyExecutionEngine
-from mlgate.stages.validate.table import Table, quoted
+from mlgate.stages.validate.table import Table
 
 # GX asks for lists of unexpected values even when nothing is wrong, and takes them in any order.
 # They are read in file order, and only when needed, by `failing_rows`.
@@ -122,12 +122,6 @@ class DuckDBExecutionEngine(SqlExecutionEngine):
         for name in getattr(self, "_registered", ()):
             self.duckdb.unregister(name)
         self._registered = []
-
-    def column_sql(self, name: str) -> str:
-        """`name` as an SQL identifier; raises `KeyError` when there is no such column."""
-        if name not in self.columns:
-            raise KeyError(name)
-        return quoted(name)
 
 
 def _never_connect() -> Any:

@@ -28,6 +28,7 @@ from mlgate.stages.validate.gx import (
     metric_value,
     multicolumn_condition_partial,
 )
+from mlgate.stages.validate.table import quoted
 from mlgate.stages.validate.text_checks import (
     is_date,
     is_json,
@@ -443,10 +444,10 @@ class _Quantiles(ColumnQuantileValues):  # type: ignore[misc]
         metric_value_kwargs: dict[str, Any],
         **_: Any,
     ) -> list[Any]:
-        source, back = _source(execution_engine, metric_domain_kwargs)
+        source = _source(execution_engine, metric_domain_kwargs)
         shares = metric_value_kwargs["quantiles"]
         found = quantiles.quantiles(execution_engine.duckdb, source, shares)
-        return [None] * len(shares) if found is None else [back(value) for value in found]
+        return [None] * len(shares) if found is None else found
 
 
 class _Median(ColumnMedian):  # type: ignore[misc]
@@ -461,20 +462,17 @@ class _Median(ColumnMedian):  # type: ignore[misc]
         **_: Any,
     ) -> Any:
         count = metrics["column_values.nonnull.count"]
-        source, back = _source(execution_engine, metric_domain_kwargs)
-        middle = [(count + 1) // 2, count // 2 + 1]
+        middle = ((count + 1) // 2, count // 2 + 1)
+        source = _source(execution_engine, metric_domain_kwargs)
         found = quantiles.of_ranks(execution_engine.duckdb, source, middle)
         if found is None:
             return None
-        low, high = (back(found[rank]) for rank in middle)
+        low, high = found[middle[0]], found[middle[1]]
         return low if low == high else low + (high - low) / 2
 
 
-def _source(
-    engine: DuckDBExecutionEngine, domain: dict[str, Any]
-) -> tuple[quantiles.Source, Callable[[Any], Any]]:
+def _source(engine: DuckDBExecutionEngine, domain: dict[str, Any]) -> quantiles.Source:
     table, _, accessor = engine.get_compute_domain(domain, MetricDomainTypes.COLUMN)
     name = accessor["column"]
     text, parameters = engine.compiled(sa.select(sa.column(name)).select_from(_from(table)))
-    column, back = quantiles.countable(engine.column_sql(name), engine.columns[name])
-    return quantiles.Source(column, f"({text})", tuple(parameters)), back
+    return quantiles.Source(quoted(name), engine.columns[name], f"({text})", tuple(parameters))

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 from mlgate.errors import StageError
-from mlgate.stages.validate.batches import Batch
+from mlgate.stages.validate.batches import Batch, has_value
 from mlgate.stages.validate.failing_rows import failing_rows
 from mlgate.stages.validate.gx import MetricConfiguration, quietly
 from mlgate.stages.validate.plain_values import plain
@@ -241,18 +241,25 @@ def _without_values(
     batch: Batch, entries: Sequence[SuiteEntry], answers: Mapping[int, _Answer]
 ) -> set[int]:
     """Expectations of which a column has no value at all: they would pass without a check."""
-    asked: dict[tuple[int, str], MetricConfiguration] = {}
+    known: dict[tuple[str, str], bool] = {}
+    found = set()
     for entry in entries:
-        if entry.type in _ABOUT_NULLS or answers[entry.index].problem is not None:
+        answer = answers[entry.index]
+        if entry.type in _ABOUT_NULLS or answer.problem is not None:
+            continue
+        elements, missing = (answer.result.get(k) for k in ("element_count", "missing_count"))
+        if elements is not None and missing is not None and len(entry.columns) == 1:
+            if elements == missing:
+                found.add(entry.index)
             continue
         for column in entry.columns:
-            domain = {"column": column, **_selection(entry)}
-            metric = MetricConfiguration("column_values.nonnull.count", domain)
-            asked[entry.index, column] = metric
-    if not asked:
-        return set()
-    found, _ = batch.validator.compute_metrics(list(asked.values()))
-    return {i for (i, _), metric in asked.items() if not found.get(metric.id)}
+            selection = _selection(entry)
+            key = column, repr(selection)
+            if key not in known:
+                known[key] = has_value(batch, column, selection)
+            if not known[key]:
+                found.add(entry.index)
+    return found
 
 
 def _selection(entry: SuiteEntry) -> dict[str, Any]:

@@ -1,20 +1,20 @@
 """Exact quantiles of a column that does not fit into memory.
 
-DuckDB's own exact quantiles keep all values in memory and do not spill. Here a sketch proposes
+DuckDB's own exact quantiles keep all values in memory and do not spill. Here a sample proposes
 edges, one scan counts what falls between them, and only the bins that hold a wanted rank are
-looked at again: five or six scans, and at most `_SMALL` values at a time.
+looked at again: a few scans, and at most `_SMALL` values at a time.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 
-_BINS: Final = 512
+_BINS: Final = 1024
 _SMALL: Final = 200_000
 
 
@@ -23,6 +23,7 @@ class Source:
     """A column expression of a FROM clause, and the values of the `$n` parameters in it."""
 
     column: str
+    type: pa.DataType
     relation: str
     parameters: tuple[Any, ...] = ()
 
@@ -46,17 +47,30 @@ def quantiles(
     That is SQL's `percentile_disc`: a value of the column, of the column's type. NaN must be NULL
     already. `shares` are in [0, 1].
     """
-    count, _ = _extent(connection, source)
-    ranks = [max(1, math.ceil(round(p * count, 9))) for p in shares]
-    found = of_ranks(connection, source, ranks)
-    return None if found is None else [found[rank] for rank in ranks]
+    source, back = _countable(source)
+    extent = _extent(connection, source)
+    # Rounded first: 0.07 · 100 is 7.000000000000001, and the rank must not be 8.
+    ranks = [max(1, math.ceil(round(p * extent[0], 9))) for p in shares]
+    found = _values_of(connection, source, ranks, extent)
+    return None if found is None else [back(found[rank]) for rank in ranks]
 
 
 def of_ranks(
     connection: duckdb.DuckDBPyConnection, source: Source, ranks: Sequence[int]
 ) -> dict[int, Any] | None:
     """The values of the given ranks (from 1) among the non-null values; None if there are none."""
-    count, top = _extent(connection, source)
+    source, back = _countable(source)
+    found = _values_of(connection, source, ranks, _extent(connection, source))
+    return None if found is None else {rank: back(value) for rank, value in found.items()}
+
+
+def _values_of(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    ranks: Sequence[int],
+    extent: tuple[int, Any],
+) -> dict[int, Any] | None:
+    count, top = extent
     if not count:
         return None
     found: dict[int, Any] = {}
@@ -73,19 +87,21 @@ def of_ranks(
     return found
 
 
-def countable(column: str, type_: pa.DataType) -> tuple[str, Callable[[Any], Any]]:
-    """`column` in a form whose order DuckDB's `histogram` keeps exactly, and the way back.
+def _countable(source: Source) -> tuple[Source, Callable[[Any], Any]]:
+    """The column in a form whose order `histogram` keeps exactly, and the way back.
 
-    It would count decimals as doubles, and Python has no nanoseconds.
+    DuckDB would count decimals as doubles, and Python has no nanoseconds.
     """
+    column, type_ = source.column, source.type
     if pa.types.is_decimal(type_):
         scale = type_.scale
-        return f"cast({column} * {10**scale} as hugeint)", lambda v: Decimal(v).scaleb(-scale)
+        scaled = replace(source, column=f"cast({column} * {10**scale} as hugeint)")
+        return scaled, lambda value: Decimal(value).scaleb(-scale)
     if pa.types.is_timestamp(type_) and type_.tz is None and type_.unit != "us":
-        return f"cast({column} as timestamp)", _same
+        return replace(source, column=f"cast({column} as timestamp)"), _same
     if pa.types.is_boolean(type_):
-        return f"cast({column} as integer)", _same
-    return column, _same
+        return replace(source, column=f"cast({column} as integer)"), _same
+    return source, _same
 
 
 def _same(value: Any) -> Any:
@@ -101,17 +117,29 @@ def _extent(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[int,
 
 
 def _edges(connection: duckdb.DuckDBPyConnection, source: Source, here: _Range) -> list[Any] | None:
-    """Upper edges of bins that divide the range, or None when all its values are equal."""
-    grid = [i / _BINS for i in range(1, _BINS)]
-    column = source.column
-    least, proposed = _one(
-        connection, source, here, f"[min({column})], approx_quantile({column}, {grid})"
-    )
-    if least[0] == here.upto:
-        return None
-    inner = {e for e in proposed if (here.above is None or e > here.above) and e < here.upto}
-    # Ties: the sketch found one value only, so the smallest value gets a bin of its own.
-    return sorted(inner or {least[0]}) + [here.upto]
+    """Upper edges of bins that divide the range, or None when all its values are equal.
+
+    Any edges give exact counts, so a sample of the values will do.
+    """
+    where, bounds = _where(source, here)
+    sample = connection.execute(
+        f"select v from (select {source.column} as v from {source.relation} where {where}) "
+        f"using sample reservoir({_BINS} rows) repeatable (1)",
+        bounds,
+    ).fetchall()
+    inner = {row[0] for row in sample if row[0] < here.upto}
+    if not inner:
+        # Nearly all values are `upto`; the rest get one bin.
+        (before,) = _one(connection, source, here, _greatest_below(source))
+        if before is None:
+            return None
+        inner = {before}
+    return [*sorted(inner), here.upto]
+
+
+def _greatest_below(source: Source) -> str:
+    """`_where` puts the upper bound first among its parameters."""
+    return f"max({source.column}) filter ({source.column} < ${len(source.parameters) + 1})"
 
 
 def _split(
@@ -119,7 +147,7 @@ def _split(
 ) -> list[_Range]:
     position = len(source.parameters) + (1 if here.above is None else 2) + 1
     # Without the cast, edges of decimals come back as keys of another scale.
-    (type_,) = _one(connection, source, here, f"any_value(typeof({source.column}))")
+    (type_,) = _one(connection, source, here, f"typeof({source.column})", limit=1)
     histogram = f"histogram({source.column}, ${position}::{type_}[])"
     (counts,) = _one(connection, source, here, histogram, [edges])
     ranges, above, below = [], here.above, here.below
@@ -146,11 +174,12 @@ def _one(
     here: _Range,
     what: str,
     more: Sequence[Any] = (),
+    limit: int | None = None,
 ) -> tuple[Any, ...]:
     where, bounds = _where(source, here)
-    row = connection.execute(
-        f"select {what} from {source.relation} where {where}", [*bounds, *more]
-    ).fetchone()
+    query = f"select {what} from {source.relation} where {where}"
+    query += f" limit {limit}" if limit is not None else ""
+    row = connection.execute(query, [*bounds, *more]).fetchone()
     return row if row is not None else ()
 
 
