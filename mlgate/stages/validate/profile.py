@@ -37,8 +37,6 @@ class Ordered(Frozen):
     nulls: Count
     nans: Count = 0
     """How many of the nulls were stored as NaN."""
-    distinct: Count | None = None
-    """A rough estimate (the engine's HyperLogLog); None after a merge."""
     low: float | None = None
     high: float | None = None
     edges: tuple[float, ...]
@@ -66,7 +64,6 @@ class Categorical(Frozen):
     name: str
     type: str
     nulls: Count
-    distinct: Count | None = None
     top: tuple[tuple[str, Count], ...]
     other: Count
     """Values that `top` does not list."""
@@ -89,7 +86,6 @@ class Withheld(Frozen):
     name: str
     type: str
     nulls: Count
-    distinct: Count | None = None
     count: Count
 
 
@@ -175,8 +171,7 @@ def parse(text: str, name: str) -> Profile:
 def merge(parts: Sequence[Profile]) -> Profile:
     """The profile of all parts together. Raises `StageError` when they were not binned alike.
 
-    Distinct values and units cannot be added: the former become unknown, and parts that count
-    units are refused.
+    Units cannot be added: parts that count them are refused.
     """
     first, *others = parts
     if any(part.units is not None for part in parts):
@@ -217,7 +212,7 @@ def _sum(same: Sequence[Ordered | Categorical | Withheld]) -> Ordered | Categori
             ordered = [c for c in same if isinstance(c, Ordered)]
             counts = tuple(map(sum, zip(*(c.counts for c in ordered), strict=True)))
             return first.model_copy(update={
-                "nulls": nulls, "nans": sum(c.nans for c in ordered), "distinct": None,
+                "nulls": nulls, "nans": sum(c.nans for c in ordered),
                 "low": min((c.low for c in ordered if c.low is not None), default=None),
                 "high": max((c.high for c in ordered if c.high is not None), default=None),
                 "counts": counts,
@@ -228,12 +223,10 @@ def _sum(same: Sequence[Ordered | Categorical | Withheld]) -> Ordered | Categori
                 (value, sum(c.top[i][1] for c in named)) for i, (value, _) in enumerate(first.top)
             )
             other = sum(c.other for c in named)
-            return first.model_copy(
-                update={"nulls": nulls, "distinct": None, "top": top, "other": other}
-            )
+            return first.model_copy(update={"nulls": nulls, "top": top, "other": other})
         case Withheld():
             count = sum(c.count for c in same)
-            return first.model_copy(update={"nulls": nulls, "distinct": None, "count": count})
+            return first.model_copy(update={"nulls": nulls, "count": count})
 
 
 def single_values(column: Ordered) -> Iterator[bool]:

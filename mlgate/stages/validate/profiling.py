@@ -1,17 +1,17 @@
 """Make a profile of a table: two scans for a reference, one for data that follows its bins."""
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from math import ceil, floor, inf, isfinite, log10, nextafter
+from dataclasses import dataclass, replace
+from math import inf, isfinite, nextafter
 from typing import Any, Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from mlgate.errors import StageError
 from mlgate.evidence import Digest
+from mlgate.stages.validate.binning import edges, frequent
 from mlgate.stages.validate.profile import (
     Categorical,
     Ordered,
@@ -24,12 +24,7 @@ from mlgate.stages.validate.table import Table, quoted, reading
 
 _SAMPLE_ROWS: Final = 200_000
 _SAMPLE_CELLS: Final = 4_000_000
-_TOP: Final = 50
 _COLUMNS_PER_SCAN: Final = 64
-_BUDGET: Final = 4_300
-"""Bytes of JSON for the bins of one column; the rest of its 5 KB are names and totals."""
-_ATOMS: Final = 64
-"""A number that makes up more than one in this many gets a bin of its own."""
 
 _Column = Ordered | Categorical | Withheld
 
@@ -177,15 +172,23 @@ def _choose(table: Table, columns: list[_Bins], rows: int, bins: int) -> list[_B
             if values is None:
                 chosen.append(column)
             elif column.kind == "categorical":
-                top = _frequent(values)
-                chosen.append(_Bins(column.name, column.type, column.kind, values=top))
+                counts = dict(
+                    zip(values.field(0).to_pylist(), values.field(1).to_pylist(), strict=True)
+                )
+                chosen.append(replace(column, values=frequent(counts)))
             else:
-                edges = _edges(values, bins, rows, whole=_is_whole(column.type))
-                chosen.append(_Bins(column.name, column.type, column.kind, edges=edges))
+                chosen.append(replace(column, edges=_cut(column, values, bins, rows)))
     return chosen
 
 
-def _sample(table: Table, columns: list[_Bins], rows: int) -> dict[str, Counter[object]]:
+def _cut(column: _Bins, counts: pa.StructArray, bins: int, rows: int) -> tuple[float, ...]:
+    values, weights = (counts.field(i).to_numpy(zero_copy_only=False) for i in (0, 1))
+    order = np.argsort(values)
+    order = order[np.isfinite(values[order])]
+    return edges(values[order], weights[order], bins, rows, whole=_is_whole(column.type))
+
+
+def _sample(table: Table, columns: list[_Bins], rows: int) -> dict[str, pa.StructArray]:
     """How often each value is there in about 200,000 rows, chosen by their position.
 
     The engine's own sampling and its quantile sketches depend on the timing of threads; a hash of
@@ -204,13 +207,10 @@ def _sample(table: Table, columns: list[_Bins], rows: int) -> dict[str, Counter[
         )
     with reading(table.location):
         data = table.connection.execute(f"select {select} from {source}").to_arrow_table()
-    counts: dict[str, Counter[object]] = {}
-    for i, column in enumerate(columns):
-        pairs = data.column(i).drop_null().value_counts()
-        counts[column.name] = Counter(
-            dict(zip(pairs.field(0).to_pylist(), pairs.field(1).to_pylist(), strict=True))
-        )
-    return counts
+    return {
+        column.name: data.column(i).combine_chunks().drop_null().value_counts()
+        for i, column in enumerate(columns)
+    }
 
 
 def _expression(column: _Bins) -> str:
@@ -219,88 +219,8 @@ def _expression(column: _Bins) -> str:
     return number(column.name, column.type)
 
 
-def _frequent(counts: Counter[object]) -> tuple[str, ...]:
-    """The most frequent values, as many as the column's share of the profile has room for."""
-    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
-    kept: list[str] = []
-    room = _BUDGET
-    for value, _ in ranked[:_TOP]:
-        text = str(value)
-        room -= len(text.encode()) + 16
-        if room < 0:
-            break
-        kept.append(text)
-    return tuple(kept)
-
-
-def _edges(counts: Counter[object], bins: int, rows: int, *, whole: bool) -> tuple[float, ...]:
-    """Upper ends of the bins within the range; fewer where their text would be too long."""
-    found = sorted(
-        (float(v), n) for v, n in counts.items() if isinstance(v, int | float) and isfinite(v)
-    )
-    if not found:
-        return ()
-    values, weights = [v for v, _ in found], [n for _, n in found]
-    if whole:
-        edges = _edges_of_few(values)
-        if len(edges) <= bins and _bytes(edges, rows) <= _BUDGET:
-            return edges
-    while True:
-        edges = _edges_of_many(values, weights, bins, whole=whole)
-        if _bytes(edges, rows) <= _BUDGET or bins <= 8:
-            return edges
-        bins = bins * 3 // 4
-
-
-def _edges_of_few(values: Sequence[float]) -> tuple[float, ...]:
-    """For whole numbers: an edge at each value, and at the end of each gap between two."""
-    edges = [values[0]]
-    for a, b in pairwise(values):
-        edges += [b - 1, b] if b - a > 1 else [b]
-    return tuple(edges)
-
-
-def _edges_of_many(
-    values: Sequence[float], weights: Sequence[int], bins: int, *, whole: bool
-) -> tuple[float, ...]:
-    """Edges of about equal mass; frequent numbers have edges on both sides."""
-    total = sum(weights)
-    edges: set[float] = set()
-    below = 0
-    for i, (value, weight) in enumerate(zip(values, weights, strict=True)):
-        ahead = values[i + 1] if i + 1 < len(values) else inf
-        cuts = floor((below + weight) * bins / total) > floor(below * bins / total)
-        if weight * _ATOMS > total:
-            edges |= {value - 1 if whole else nextafter(value, -inf), value}
-        elif cuts and ahead < inf:
-            edges.add(value if whole else _short_number(value, ahead))
-        below += weight
-    return tuple(sorted(edges))
-
-
-def _short_number(low: float, high: float) -> float:
-    """The number of fewest digits that is at least `low` and less than `high`."""
-    size = max(abs(low), abs(high - low))
-    start = floor(log10(size)) if size > 0 else 0
-    for digits in range(1, 17):
-        step = start + 1 - digits
-        scaled = low * 10.0**-step if step < 0 else low / 10.0**step
-        if not isfinite(scaled):
-            break
-        found = float(f"{ceil(scaled)}e{step}")
-        if low <= found < high:
-            return found
-    return low
-
-
-def _bytes(edges: Sequence[float], rows: int) -> int:
-    """Length in JSON of the edges and of about equal counts."""
-    text = sum(len(f"{e:.17g}") if abs(e) >= 1e16 else len(repr(e)) + 1 for e in edges)
-    return text + (len(edges) + 1) * (len(str(rows // (len(edges) + 1))) + 1)
-
-
 def _count(table: Table, columns: list[_Bins], rows: int, *, spliced: bool) -> Iterator[_Column]:
-    """One scan: totals, extremes, distinct values, and counts over the bins.
+    """One scan: totals, extremes, and counts over the bins; one more where there are infinities.
 
     `spliced` adds bins below and above the range, in which a reference has only infinities.
     """
@@ -308,57 +228,59 @@ def _count(table: Table, columns: list[_Bins], rows: int, *, spliced: bool) -> I
     parameters: list[object] = []
     for column in columns:
         name = quoted(column.name)
-        expressions += [f"count({name})", f"approx_count_distinct({name})"]
+        expressions.append(f"count({name})")
         if column.kind == "categorical":
             text = f"{name}::varchar"
             # histogram_exact() names what is not listed '', which may be a value.
-            expressions += [f"count(*) filter (where {text} = '')"]
-            expressions += [f"histogram_exact({text}, ?)"]
+            expressions += [f"count(*) filter (where {text} = '')", f"histogram_exact({text}, ?)"]
             parameters.append([v for v in column.values if v != ""] or ["-"])
         elif column.kind != "withheld":
             x = number(column.name, column.type)
-            floating = pa.types.is_floating(column.type)
-            finite = f" filter (where isfinite({x}))" if floating else ""
-            expressions += [f"min({x}){finite}", f"max({x}){finite}"]
-            expressions += [
-                f"count(*) filter (where {x} = '{sign}infinity')" if floating else "0"
-                for sign in "-+"
-            ]
-            expressions += [f"map_values(histogram({x}, ?::double[]))"]
+            expressions += [f"min({x})", f"max({x})", f"map_values(histogram({x}, ?::double[]))"]
             parameters.append(list(column.edges) or [0.0])
-    nans = [c for c in columns if pa.types.is_floating(c.type)]
     found = iter(_one(table, ", ".join(expressions), table.view, parameters))
-    missing = _nans(table, nans)
     for column in columns:
-        count, distinct = int(next(found)), int(next(found))
-        nulls, distinct = rows - count, min(distinct, count)
+        count = int(next(found))
+        nulls = rows - count
         if column.kind == "withheld":
-            yield Withheld(name=column.name, type=str(column.type), nulls=nulls,
-                           distinct=distinct, count=count)  # fmt: skip
+            yield Withheld(name=column.name, type=str(column.type), nulls=nulls, count=count)
         elif column.kind == "categorical":
             empty, listed = int(next(found)), next(found) or {}
-            yield _categorical(column, count, nulls, distinct, empty, listed)
+            yield _categorical(column, count, nulls, empty, listed)
         else:
-            ends = (next(found), next(found), int(next(found)), int(next(found)))
+            ends = _ends(table, column, next(found), next(found))
             counts = [int(n) for n in next(found) or []]
-            yield _ordered(column, nulls, missing.get(column.name, 0), distinct, ends, counts,
-                           spliced=spliced)  # fmt: skip
+            nans = _nans(table, column) if nulls else 0
+            yield _ordered(column, nulls, nans, ends, counts, spliced=spliced)
 
 
-def _nans(table: Table, columns: list[_Bins]) -> dict[str, int]:
-    if not columns:
-        return {}
-    counts = ", ".join(f"count(*) filter (where isnan({quoted(c.name)}))" for c in columns)
-    found = _one(table, counts, table.raw_view)
-    return {c.name: int(n) for c, n in zip(columns, found, strict=True)}
+def _ends(
+    table: Table, column: _Bins, low: float | None, high: float | None
+) -> tuple[float | None, float | None, int, int]:
+    """The finite extremes, and how many values are −∞ and +∞."""
+    if (low is None or isfinite(low)) and (high is None or isfinite(high)):
+        return low, high, 0, 0
+    x = quoted(column.name)
+    finite = f"filter (where isfinite({x}))"
+    infinite = (f"count(*) filter (where {x} = '{sign}infinity')" for sign in "-+")
+    select = ", ".join([f"min({x}) {finite}", f"max({x}) {finite}", *infinite])
+    low, high, under, over = _one(table, select, table.view)
+    return low, high, int(under), int(over)
+
+
+def _nans(table: Table, column: _Bins) -> int:
+    if not pa.types.is_floating(column.type):
+        return 0
+    select = f"count(*) filter (where isnan({quoted(column.name)}))"
+    return int(_one(table, select, table.raw_view)[0])
 
 
 def _categorical(
-    column: _Bins, count: int, nulls: int, distinct: int, empty: int, listed: Mapping[str, int]
+    column: _Bins, count: int, nulls: int, empty: int, listed: Mapping[str, int]
 ) -> Categorical:
     top = tuple((v, empty if v == "" else int(listed.get(v, 0))) for v in column.values)
     return Categorical(
-        name=column.name, type=str(column.type), nulls=nulls, distinct=distinct, top=top,
+        name=column.name, type=str(column.type), nulls=nulls, top=top,
         other=count - sum(n for _, n in top),
     )  # fmt: skip
 
@@ -367,7 +289,6 @@ def _ordered(
     column: _Bins,
     nulls: int,
     nans: int,
-    distinct: int,
     ends: tuple[float | None, float | None, int, int],
     counts: list[int],
     *,
@@ -388,7 +309,7 @@ def _ordered(
             counts = [*counts[:-1], counts[-1] - over, over]
     return Ordered(
         kind="temporal" if column.kind == "temporal" else "numeric", name=column.name,
-        type=str(column.type), nulls=nulls, nans=nans, distinct=distinct, low=low, high=high,
+        type=str(column.type), nulls=nulls, nans=nans, low=low, high=high,
         edges=tuple(edges), counts=tuple(counts),
     )  # fmt: skip
 

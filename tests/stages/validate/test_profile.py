@@ -120,9 +120,7 @@ def test_the_bins_are_even_and_the_ends_empty(built: tuple[Profile, Profile, pa.
 def test_special_columns(built: tuple[Profile, Profile, pa.Table]) -> None:
     profile, _, data = built
     by_name = {c.name: c for c in profile.columns}
-    assert by_name["mail"] == Withheld(
-        name="mail", type="string", nulls=0, distinct=by_name["mail"].distinct, count=ROWS
-    )
+    assert by_name["mail"] == Withheld(name="mail", type="string", nulls=0, count=ROWS)
     text = by_name["text"]
     assert isinstance(text, Categorical)
     assert dict(text.top) == pd.Series(data["text"].to_pylist()).value_counts().to_dict()
@@ -158,6 +156,13 @@ def test_what_is_not_in_the_reference(tmp_path: Path) -> None:
         reasons = {s.name: (s.type, s.reason) for s in after.skipped}
         assert reasons["d"] == ("int64", "ignored")
         assert reasons["b"][0] == "string"
+
+
+def test_numbers_beyond_the_precision_of_doubles(tmp_path: Path) -> None:
+    with Tables(tmp_path) as tables:
+        values = [2**60, 2**60 + 1, 2**62, -(2**63), 2**63 - 1, 0, 1]
+        (column,) = profiling.build(tables.of(pa.table({"x": values}))).columns
+        assert column.count == len(values)
 
 
 def test_units_are_counted(tmp_path: Path) -> None:
@@ -202,8 +207,7 @@ def test_parts_that_were_binned_alike_merge(tmp_path: Path) -> None:
         ]
     merged = merge(parts)
     assert merged.rows == whole.rows
-    for together, at_once in zip(merged.columns, whole.columns, strict=True):
-        assert together.model_copy(update={"distinct": at_once.distinct}) == at_once
+    assert merged.columns == whole.columns
     other = parts[0].model_copy(update={"columns": parts[0].columns[1:]})
     with pytest.raises(StageError, match="not binned alike"):
         merge([parts[0], other])
