@@ -4,7 +4,7 @@ b ← b − (W_q − W) · E[x], after Nagel et al. (ICCV 2019, section 4.2), wh
 channel was seen in the calibration pass, and W_q is W as onnxruntime will round it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -18,9 +18,16 @@ Floats = NDArray[np.float64]
 
 
 def correct_biases(
-    model: onnx.ModelProto, activations: Mapping[str, Activation], *, per_channel: bool = True
+    model: onnx.ModelProto,
+    activations: Mapping[str, Activation],
+    *,
+    kept: Collection[str] = (),
+    per_channel: bool = True,
 ) -> tuple[onnx.ModelProto, int]:
-    """(a copy with corrected biases of Conv, Gemm and MatMul → Add, how many there were)."""
+    """(a copy with corrected biases of Conv, Gemm and MatMul → Add, how many there were).
+
+    Nodes `kept` in float round nothing, and keep their biases.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = Graph(copy)
@@ -28,7 +35,7 @@ def correct_biases(
     for node in copy.graph.node:
         bias = _bias_of(graph, node)
         seen = activations.get(node.input[0]) if node.input else None
-        if bias is None or seen is None or seen.means is None or len(node.input) < 2:
+        if bias is None or seen is None or seen.means is None or node.name in kept:
             continue
         weight = graph.weight_of(node)
         if weight is None:

@@ -21,13 +21,15 @@ from mlgate.errors import MissingPackage, StageError
 from mlgate.stages.quantize import ranges as ranging
 from mlgate.stages.quantize.bias import correct_biases
 from mlgate.stages.quantize.calibrate import Calibration
-from mlgate.stages.quantize.graph import QUANTIZABLE, Graph, opset_of
+from mlgate.stages.quantize.graph import QUANTIZABLE, Graph, opset_of, quantizable
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Scheme
+from mlgate.stages.quantize.stored import store_weights
 
 _RANGE_METHODS: Final = ("minmax", "percentile-99.99", "percentile-99.9", "mse")
 _BLOCK: Final = 32
-# Rough sizes over float32, to try the smallest first; the real ones are measured.
+# Rough sizes over float32, to try the smallest first; the real ones are measured. Stored
+# weights are as small as int8, and come last because they are slower than the source.
 _PREDICTED: Final[Mapping[Scheme, float]] = {
     "int4-weight": 0.2,
     "int8-qdq-per-tensor": 0.27,
@@ -35,6 +37,7 @@ _PREDICTED: Final[Mapping[Scheme, float]] = {
     "int8-dynamic": 0.28,
     "int8-weight": 0.3,
     "a16w8": 0.31,
+    "int8-stored": 0.55,
     "int8-qdq-mixed": 0.4,
     "fp16": 0.5,
 }
@@ -44,12 +47,17 @@ _SIGNED_ACTIVATIONS: Final = ("tensorrt", "cuda")
 
 @dataclass(frozen=True)
 class Candidate:
-    """One configuration: a scheme, where its ranges come from, what stays in float."""
+    """One configuration: a scheme, where its ranges come from, what stays in float.
+
+    `kept` are all nodes computed in float, `leaders` those of them with weights; with `stored`
+    their weights are int8 nonetheless.
+    """
 
     scheme: Scheme
     method: str | None = None
     kept: tuple[str, ...] = ()
     leaders: tuple[str, ...] = ()
+    stored: bool = False
 
     @property
     def name(self) -> str:
@@ -69,7 +77,7 @@ class Workshop:
     correct: bool
     workdir: Path
     _ranges: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
-    _corrected: dict[bool, onnx.ModelProto] = field(default_factory=dict)
+    _inferred: onnx.ModelProto | None = None
 
     def build(self, candidate: Candidate, only: Sequence[str] = ()) -> onnx.ModelProto:
         """The candidate as a model; `only` limits it to some nodes. Raises `StageError`."""
@@ -94,6 +102,8 @@ class Workshop:
                 return self._half(excluded)
             case "int8-dynamic":
                 return self._dynamic(excluded)
+            case "int8-stored":
+                return self._stored(self.model, quantizable(self.model), excluded)
             case "int8-weight":
                 return self._weight_only(8, excluded)
             case "int4-weight":
@@ -120,7 +130,7 @@ class Workshop:
             # Before opset 21 only onnxruntime's own operators know 16 bits.
             options["UseQDQContribOps"] = True
         quantizer = QDQQuantizer(
-            self._biased(per_channel),
+            self._biased(candidate, excluded, only),
             per_channel,
             False,
             QuantType.QInt8,
@@ -132,22 +142,36 @@ class Workshop:
             options,
         )
         quantizer.quantize_model()
-        return _own(quantizer.model.model)
+        model = _own(quantizer.model.model)
+        return _own(store_weights(model, candidate.leaders)) if candidate.stored else model
 
-    def _biased(self, per_channel: bool) -> onnx.ModelProto:
-        """A fresh copy of the model with corrected biases: the quantizer changes what it gets."""
-        if per_channel not in self._corrected:
-            model = self.model
-            if self.correct:
-                model, _ = correct_biases(
-                    model, self.calibration.activations, per_channel=per_channel
-                )
-            model = onnx.shape_inference.infer_shapes(model)
-            add_infer_metadata(model)
-            self._corrected[per_channel] = model
-        copy = onnx.ModelProto()
-        copy.CopyFrom(self._corrected[per_channel])
-        return copy
+    def _stored(
+        self, model: onnx.ModelProto, names: Sequence[str], excluded: Sequence[str]
+    ) -> onnx.ModelProto:
+        if self.correct:
+            model, _ = correct_biases(model, self.calibration.activations, kept=excluded)
+        return _own(store_weights(model, names, excluded))
+
+    def _biased(
+        self, candidate: Candidate, excluded: Sequence[str], only: Sequence[str]
+    ) -> onnx.ModelProto:
+        """A fresh copy with the biases of the nodes to quantize corrected."""
+        if self._inferred is None:
+            self._inferred = onnx.shape_inference.infer_shapes(self.model)
+            add_infer_metadata(self._inferred)
+        if not self.correct:
+            copy = onnx.ModelProto()
+            copy.CopyFrom(self._inferred)
+            return copy
+        # Weights that are stored in int8 are rounded too.
+        kept = set(excluded) - set(candidate.leaders if candidate.stored else ())
+        if only:
+            kept |= {node.name for node in self.model.graph.node} - set(only)
+        per_channel = candidate.scheme != "int8-qdq-per-tensor"
+        corrected, _ = correct_biases(
+            self._inferred, self.calibration.activations, kept=kept, per_channel=per_channel
+        )
+        return corrected
 
     def _half(self, excluded: list[str]) -> onnx.ModelProto:
         copy = onnx.ModelProto()
@@ -205,7 +229,7 @@ def default_ladder(model: onnx.ModelProto) -> tuple[Scheme, ...]:
     """What fits the model's operators, predicted smallest first."""
     graph = Graph(model)
     products = [n for n in model.graph.node if n.op_type == "MatMul" and graph.weight_of(n)]
-    fits: list[Scheme] = ["int8-qdq", "int8-qdq-mixed", "fp16"]
+    fits: list[Scheme] = ["int8-qdq", "int8-qdq-mixed", "int8-stored", "fp16"]
     weights = sum(graph.bytes_of(node) for node in products)
     total = sum(graph.bytes_of(node) for node in model.graph.node)
     if products and find_spec("onnx_ir") and weights > total / 2:

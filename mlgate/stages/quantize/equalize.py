@@ -1,6 +1,6 @@
 """Cross-layer equalization: spread the ranges of channels evenly, without changing the function.
 
-Conv → Conv after Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
+Conv → Conv or Gemm after Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
 Correction" (ICCV 2019, section 4.1): channel c of the first is divided by s, and the second's
 weights for it multiplied. What lies between must be positively homogeneous per channel.
 LayerNormalization → MatMul likewise, where 3|γ| + |β| stands for the activation's range.
@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 _SWEEPS: Final = 20
 # f(s·x) = s·f(x) for s > 0, in every channel alone.
 _HOMOGENEOUS: Final = {"Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool"}
+_SPATIAL: Final = {2, 3, -1, -2}
 
 
 def equalize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
@@ -44,18 +45,40 @@ def equalize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
 def _convolution_pairs(graph: Graph) -> list[tuple[onnx.NodeProto, onnx.NodeProto]]:
     pairs = []
     for node in graph.model.graph.node:
+        if node.op_type != "Conv" or graph.weight_of(node) is None:
+            continue
         after = _only_consumer(graph, node)
-        while after is not None and after.op_type in _HOMOGENEOUS:
+        while after is not None and _keeps_channels(graph, after):
             after = _only_consumer(graph, after)
-        if after is None or node.op_type != "Conv" or after.op_type != "Conv":
-            continue
-        groups, weight, name = attribute(after, "group", 1), graph.weight_of(after), node.input[1]
-        if weight is None or graph.weight_of(node) is None or not _biases_are_own(graph, node):
-            continue
-        channels = graph.weights[name].dims[0]
-        if groups == 1 or groups == graph.weights[weight].dims[0] == channels:
+        if after is not None and _biases_are_own(graph, node) and _takes(graph, node, after):
             pairs.append((node, after))
     return pairs
+
+
+def _keeps_channels(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Whether scaling a channel before the node scales the same channel after it."""
+    if node.op_type == "Flatten":
+        # Of more than one pixel a channel it would make several features; `_takes` counts them.
+        return attribute(node, "axis", 1) == 1
+    if node.op_type == "ReduceMean":
+        axes = next((list(a.ints) for a in node.attribute if a.name == "axes"), [])
+        if len(node.input) > 1 and node.input[1] in graph.weights:
+            axes = graph.array(node.input[1]).tolist()
+        return bool(axes) and set(axes) <= _SPATIAL
+    return node.op_type in _HOMOGENEOUS
+
+
+def _takes(graph: Graph, first: onnx.NodeProto, second: onnx.NodeProto) -> bool:
+    """Whether each input channel of `second` is one output channel of `first`."""
+    name = graph.weight_of(second)
+    if name is None:
+        return False
+    shape, channels = list(graph.weights[name].dims), graph.weights[first.input[1]].dims[0]
+    if second.op_type == "Conv":
+        groups = attribute(second, "group", 1)
+        return bool((groups == 1 and shape[1] == channels) or groups == shape[0] == channels)
+    plain = second.op_type == "Gemm" and not attribute(second, "transA", 0)
+    return bool(plain and shape[attribute(second, "transB", 0)] == channels)
 
 
 def _normalization_pairs(graph: Graph) -> list[tuple[onnx.NodeProto, list[onnx.NodeProto]]]:
@@ -84,14 +107,15 @@ def _even_convolutions(
     a, b = (_value(graph, values, node.input[1]) for node in (first, second))
     out = np.abs(a).reshape(len(a), -1).max(axis=1)
     depthwise = attribute(second, "group", 1) != 1
-    into = np.abs(b).reshape(len(b), -1).max(axis=1) if depthwise else _column_ranges(b)
+    rows = depthwise or (second.op_type == "Gemm" and not attribute(second, "transB", 0))
+    into = np.abs(b).reshape(len(b), -1).max(axis=1) if rows else _column_ranges(b)
     s = np.sqrt(out / np.maximum(into, 1e-12))
     s = np.where((out > 1e-9) & (into > 1e-9), s, 1.0)
     spread = (-1, *[1] * (a.ndim - 1))
     a /= s.reshape(spread)
     if len(first.input) > 2 and first.input[2]:
         _value(graph, values, first.input[2])[:] /= s
-    b *= s.reshape(spread) if depthwise else s.reshape(1, -1, *[1] * (b.ndim - 2))
+    b *= s.reshape(-1, *[1] * (b.ndim - 1)) if rows else s.reshape(1, -1, *[1] * (b.ndim - 2))
 
 
 def _even_normalization(

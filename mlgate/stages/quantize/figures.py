@@ -1,6 +1,116 @@
-from mlgate.evidence import Evidence
-from mlgate.figure import Figure
+"""Plots of a search: accuracy against size, sensitivity of layers, change of each class."""
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
+
+from mlgate.evidence import Comparison, Evidence
+from mlgate.figure import Figure, Series
+
+_MAIN = ("accuracy", "recall_at_k", "mae", "cosine", "map", "exact_match", "agreement")
 
 
 def figures(evidence: Evidence) -> tuple[Figure, ...]:
-    return ()
+    """What the evidence has figures for, in a fixed order."""
+    made = (_candidates(evidence), _sensitivity(evidence), _classes(evidence))
+    return tuple(figure for figure in made if figure is not None)
+
+
+def _candidates(evidence: Evidence) -> Figure | None:
+    entries = list(_entries(evidence, "candidates"))
+    metric = next((m for m in _MAIN if any(m in _metrics(e) for e in entries)), None)
+    if metric is None:
+        return None
+    measured = [entry for entry in entries if metric in _metrics(entry)]
+    points = [_metrics(entry)[metric] for entry in measured]
+    values = tuple(_number(point, "value") for point in points)
+    series = Series(
+        name="candidates",
+        x=tuple(_number(entry, "size_ratio") for entry in measured),
+        y=values,
+        low=tuple(_number(p, "low", v) for p, v in zip(points, values, strict=True)),
+        high=tuple(_number(p, "high", v) for p, v in zip(points, values, strict=True)),
+        labels=tuple(str(entry["name"]) for entry in measured),
+    )
+    limits = tuple(c.reference for c in _rows(evidence, metric) if c.reference is not None)
+    return Figure(
+        title=f"{metric} against size",
+        kind="intervals",
+        x="size over the source's",
+        y=f"{metric} on the search part",
+        series=(series,),
+        limits=limits,
+        caption=f"Winner: {evidence.details.get('winner')}. The line is the source model on the "
+        "confirm part. Candidates that ended early have no point.",
+    )
+
+
+def _sensitivity(evidence: Evidence) -> Figure | None:
+    layers = list(_entries(evidence, "sensitivity"))
+    if not layers:
+        return None
+    worst = sorted(layers, key=lambda entry: -_number(entry, "error"))[:30]
+    return Figure(
+        title="Sensitivity of layers to int8",
+        kind="bars",
+        x="layer",
+        y="squared change of the outputs over their square",
+        series=(
+            Series(
+                name="error",
+                x=tuple(float(index) for index in range(len(worst))),
+                y=tuple(_number(entry, "error") for entry in worst),
+                labels=tuple(str(entry["node"]) for entry in worst),
+            ),
+        ),
+        caption="Each layer quantized alone, on samples without labels; at most the 30 worst.",
+    )
+
+
+def _classes(evidence: Evidence) -> Figure | None:
+    rows = [c for c in evidence.comparisons if c.name == "recall" and "slice" not in c.labels]
+    kept = [c for c in rows if c.value is not None and c.reference is not None and c.difference]
+    if not kept:
+        return None
+    changes = tuple((c.value or 0.0) - (c.reference or 0.0) for c in kept)
+    ends = [c.difference[-1] for c in kept]
+    return Figure(
+        title="Change of each class's recall",
+        kind="intervals",
+        x="class",
+        y="recall − source's recall",
+        series=(
+            Series(
+                name="change",
+                x=tuple(float(index) for index in range(len(kept))),
+                y=changes,
+                low=tuple(-1.0 if b.low is None else b.low for b in ends),
+                high=tuple(1.0 if b.high is None else b.high for b in ends),
+                labels=tuple(c.labels.get("class", "") for c in kept),
+            ),
+        ),
+        limits=(0.0,),
+        caption=f"Bounds are one-sided at {ends[0].confidence:g}, each class by itself.",
+    )
+
+
+def _rows(evidence: Evidence, metric: str) -> Iterator[Comparison]:
+    return (c for c in evidence.comparisons if c.name == metric and not c.labels)
+
+
+def _entries(evidence: Evidence, name: str) -> Iterator[dict[str, JsonValue]]:
+    found = evidence.details.get(name)
+    entries = found if isinstance(found, list) else []
+    return (entry for entry in entries if isinstance(entry, dict))
+
+
+def _metrics(entry: Mapping[str, JsonValue]) -> dict[str, dict[str, JsonValue]]:
+    found = entry.get("metrics")
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, dict)}
+
+
+def _number(entry: Mapping[str, JsonValue], name: str, default: float = 0.0) -> float:
+    value = entry.get(name)
+    return float(value) if isinstance(value, int | float) else default

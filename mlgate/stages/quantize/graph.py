@@ -171,7 +171,8 @@ def lifted(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of the standard operators that the model is written in."""
-    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    versions = [int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    return max(versions, default=1)
 
 
 def groups(model: onnx.ModelProto, leaders: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -199,4 +200,5 @@ def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 
 
 def _bytes(tensor: onnx.TensorProto) -> int:
-    return math.prod(tensor.dims) * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    width = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(math.prod(tensor.dims)) * width

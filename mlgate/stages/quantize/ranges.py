@@ -114,9 +114,12 @@ def _best(
     edges = _edges(seen)
     centers = (edges[kept] + edges[kept + 1]) / 2
     weights = seen.histogram[kept].astype(np.float64)
-    options = [(f * min(seen.low, 0.0), f * max(seen.high, 0.0)) for f in _FRACTIONS]
+    low, high = min(seen.low, 0.0), max(seen.high, 0.0)
     # Of equal costs the widest: min() keeps the first.
-    return min(reversed(options), key=lambda option: cost(option[0], option[1], centers, weights))
+    fraction: float = min(
+        _FRACTIONS[::-1].tolist(), key=lambda f: cost(f * low, f * high, centers, weights)
+    )
+    return fraction * low, fraction * high
 
 
 def _edges(seen: Activation) -> Floats:

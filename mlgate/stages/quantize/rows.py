@@ -146,11 +146,12 @@ def _filtered(
         connection.register("data", dataset)
         # The condition sees this table and nothing else: no files, no settings.
         connection.execute("set enable_external_access = false; set lock_configuration = true")
+        wanted = ", ".join(_quoted(name) for name in columns)
         # The condition is SQL by design; names are quoted.
-        query = f"select {', '.join(_quoted(c) for c in columns)} from data where ({condition}\n)"  # noqa: S608
+        query = f"select {wanted} from data where ({condition}\n)"  # noqa: S608
         if len(connection.extract_statements(query)) != 1:
             raise StageError(f"filter {condition!r} is more than one condition")
-        yield from connection.execute(query).fetch_record_batch(size)
+        yield from connection.sql(query).to_arrow_reader(size)
     except duckdb.Error as error:
         line = str(error).splitlines()[0]
         raise StageError(f"filter {condition!r} cannot be applied: {line}") from None

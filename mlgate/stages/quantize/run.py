@@ -15,8 +15,7 @@ import onnx
 from pydantic import JsonValue
 
 from mlgate.errors import StageError
-from mlgate.evidence import Artifact, Comparison, Evidence, Measurement, digest_of, measured
-from mlgate.gate import GateResult, Outcome, judge_all
+from mlgate.evidence import Evidence, digest_of, measured
 from mlgate.stage import Job, Progress, seconds
 from mlgate.stages.quantize import account, graph
 from mlgate.stages.quantize.calibrate import calibrate
@@ -24,15 +23,22 @@ from mlgate.stages.quantize.candidates import Candidate, Workshop, ladder
 from mlgate.stages.quantize.cascade import Operating, operate
 from mlgate.stages.quantize.custom import load
 from mlgate.stages.quantize.metrics import answers
+from mlgate.stages.quantize.outcome import (
+    default_confidence,
+    judged,
+    verdict_details,
+    whole,
+    written,
+)
 from mlgate.stages.quantize.parts import Parts, probe_of, read_parts
 from mlgate.stages.quantize.prepare import Prepared, prepare
-from mlgate.stages.quantize.provenance import origin, tools
+from mlgate.stages.quantize.provenance import origin
 from mlgate.stages.quantize.scoring import Array, Row, Scoring, Seen
 from mlgate.stages.quantize.search import Search
 from mlgate.stages.quantize.session import Session
 from mlgate.stages.quantize.spec import PythonMetric, Quantize
 from mlgate.stages.quantize.tasks import score
-from mlgate.stages.quantize.trial import Bench, Trial, evidence_of
+from mlgate.stages.quantize.trial import Bench, Trial
 from mlgate.stages.quantize.vectors import measure_vectors
 
 _PROBE = 64
@@ -60,13 +66,6 @@ def measure(job: Job[Quantize]) -> Evidence:
         return _passed_through(job, bench, parts, path, digest)
     trial, search, prepared = _searched(job, bench, parts, source, digest, began)
     return _confirmed(job, bench, parts, trial, search, prepared, path)
-
-
-def default_confidence(job: Job[Quantize]) -> float:
-    """The confidence of gates that state none: what no gate states, or the highest there is."""
-    stated = {gate.confidence for gate in job.options.gates}
-    left = [c for c in job.confidences if c not in stated]
-    return max(left or job.confidences)
 
 
 def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Bench:
@@ -187,11 +186,11 @@ def _confirmed(
         operating = operate(options.cascade, bench.scoring, tuned, seen, bench.confidence)
         rows += operating.rows
     rows += _counts(bench, passes=1)
-    results, refused = judged(job, rows)
+    results, refused = judged(job, rows, bench.confidence)
     name = "best_effort" if refused else "model"
-    outputs = {name: _written(job, f"{path.stem}.{_suffix(trial.candidate)}.onnx", trial.data)}
+    outputs = {name: written(job, f"{path.stem}.{_suffix(trial.candidate)}.onnx", trial.data)}
     if operating is not None and operating.data and not refused:
-        file = _written(job, f"{path.stem}.cascade.json", operating.data)
+        file = written(job, f"{path.stem}.cascade.json", operating.data)
         outputs["cascade"] = file.model_copy(update={"media_type": "application/json"})
     details = account.details(bench, parts, trial, search, prepared, seen)
     details |= verdict_details(results, refused)
@@ -214,63 +213,11 @@ def _passed_through(
     answers_ = bench.answers_of(bench.source, parts.confirm)
     seen = Seen(answers_, answers_, parts.confirm.labels, parts.confirm.slices)
     rows = (*score(bench.scoring, seen), *bench.sizes(data), *_counts(bench, passes=0))
-    results, refused = judged(job, rows)
+    results, refused = judged(job, rows, bench.confidence)
     details: dict[str, JsonValue] = {"passed_through": True, "source": digest}
     details |= verdict_details(results, refused)
-    artifact = _written(job, path.name, data)
+    artifact = written(job, path.name, data)
     return whole(job, rows, {"best_effort" if refused else "model": artifact}, details)
-
-
-def judged(job: Job[Quantize], rows: Sequence[Row]) -> tuple[tuple[GateResult, ...], str | None]:
-    """(results of all gates, why the output is not approved: None when it is)."""
-    gates = job.options.gates
-    results = judge_all(gates, evidence_of(rows), confidence=default_confidence(job))
-    must = [r for gate, r in zip(gates, results, strict=True) if gate.severity == "fail"]
-    if not must:
-        return results, "no gate of severity fail: nothing says that it may be used"
-    lost = [r for r in must if r.rank > Outcome.WARN]
-    return results, "; ".join(f"{r.outcome}: {r.message}" for r in lost) or None
-
-
-def verdict_details(results: Sequence[GateResult], refused: str | None) -> dict[str, JsonValue]:
-    """What the stage decided on: whether its output is approved, and by which gates."""
-    found: dict[str, JsonValue] = {"approved": refused is None}
-    if refused is not None:
-        found["refused"] = refused
-    found["gates"] = [result.model_dump(mode="json", exclude_none=True) for result in results]
-    return found
-
-
-def whole(
-    job: Job[Quantize],
-    rows: Sequence[Row],
-    outputs: dict[str, Artifact],
-    details: dict[str, JsonValue],
-) -> Evidence:
-    """The evidence, its inputs named by their option."""
-    options = job.options
-    given = {
-        "model": options.model,
-        "calibration": options.calibration.dataset if options.calibration else None,
-        "evaluation": options.evaluation.dataset if options.evaluation else None,
-        "search": options.search.dataset if options.search else None,
-        "matrix": options.vectors.matrix if options.vectors else None,
-        "queries": options.vectors.queries if options.vectors else None,
-    }
-    inputs = {
-        name: digest
-        for name, value in given.items()
-        if value is not None and (digest := job.inputs[value].digest) is not None
-    }
-    return Evidence(
-        uses="quantize",
-        inputs=inputs,
-        measurements=tuple(row for row in rows if isinstance(row, Measurement)),
-        comparisons=tuple(row for row in rows if isinstance(row, Comparison)),
-        outputs=outputs,
-        tools=tools(),
-        details=details,
-    )
 
 
 def _counts(bench: Bench, *, passes: int) -> tuple[Row, ...]:
@@ -279,13 +226,6 @@ def _counts(bench: Bench, *, passes: int) -> tuple[Row, ...]:
         measured("calibration_passes", passes, unit="count"),
         measured("sample_inferences", bench.inferences, unit="count"),
     )
-
-
-def _written(job: Job[Quantize], name: str, data: bytes) -> Artifact:
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-") or "model.onnx"
-    (job.workdir / name).write_bytes(data)
-    media = "application/onnx"
-    return Artifact(name=name, digest=digest_of(data), size_bytes=len(data), media_type=media)
 
 
 def _suffix(candidate: Candidate) -> str:

@@ -1,13 +1,13 @@
 """The search: candidates in order of cost until one would be confirmed, within its limits.
 
-Uniform candidates come first. When all of them lose too much, mixed precision keeps the most
-sensitive layers in float: bisection on how many, then the kept ones are tried again in int8,
+Uniform candidates come first. When all of them lose too much, mixed precision computes the most
+sensitive layers in float (their weights in int8 nonetheless, where that alone does not hurt): bisection on how many, then the kept ones are tried again in int8,
 largest first. Nothing here decides the verdict: that is the confirm part's.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mlgate.errors import StageError
@@ -15,11 +15,12 @@ from mlgate.stage import Progress
 from mlgate.stages.quantize.candidates import Candidate, Workshop
 from mlgate.stages.quantize.graph import groups, quantizable
 from mlgate.stages.quantize.provenance import finished
-from mlgate.stages.quantize.sensitivity import Sensitivity, sensitivities
+from mlgate.stages.quantize.sensitivity import Sensitivity, sensitivities, weights_error
 from mlgate.stages.quantize.session import Feeds
 from mlgate.stages.quantize.trial import Bench, Trial
 
 _PRUNED: Final = 6
+_STORABLE: Final = 0.01  # relative output error up to which kept layers have int8 weights
 _WORTH: Final = 0.02  # of the weights' bytes: below that, trying a layer again saves too little
 
 
@@ -89,7 +90,9 @@ class Search:
         self.layers = sensitivities(
             self.workshop, base, members, self.probe, self.bench.scoring.output
         )
-        self.bench.inferences += (len(self.layers) + 1) * len(next(iter(self.probe.values())))
+        stored = weights_error(self.workshop, self.probe, self.bench.scoring.output) < _STORABLE
+        self.bench.inferences += (len(self.layers) + 3) * len(next(iter(self.probe.values())))
+        base = replace(base, stored=stored)
         best: Trial | None = None
         few, many = 0, len(self.layers)
         while many - few > 1 and not self._spent():
@@ -124,9 +127,8 @@ class Search:
         return Candidate("int8-qdq-mixed", method)
 
     def _keeping(self, base: Candidate, layers: Sequence[Sensitivity]) -> Candidate:
-        return Candidate(
-            base.scheme,
-            base.method,
+        return replace(
+            base,
             kept=tuple(name for layer in layers for name in layer.members),
             leaders=tuple(layer.leader for layer in layers),
         )

@@ -1,5 +1,6 @@
 """Which layers suffer from int8: each quantized alone, seen from the outputs, without labels."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ def sensitivities(
     feeds: Feeds,
     output: str,
 ) -> list[Sensitivity]:
-    """Of every group, worst first: error per byte that quantizing it saves (ties: by name)."""
+    """Of every group, worst error first; of errors within a factor of two the smallest first."""
     reference = _output(workshop.model.SerializeToString(deterministic=True), feeds, output)
     graph = Graph(workshop.model)
     nodes = {node.name: node for node in workshop.model.graph.node}
@@ -48,7 +49,18 @@ def sensitivities(
         )
         size = graph.bytes_of(nodes[leader])
         found.append(Sensitivity(leader, error, size, tuple(members)))
-    return sorted(found, key=lambda s: (-s.error / max(s.bytes, 1), s.leader))
+    return sorted(found, key=lambda s: (-_octave(s.error), s.bytes, s.leader))
+
+
+def _octave(error: float) -> int:
+    return math.floor(math.log2(error)) if 0 < error < math.inf else (-2000 if error == 0 else 2000)
+
+
+def weights_error(workshop: Workshop, feeds: Feeds, output: str) -> float:
+    """The relative error of the outputs when all weights are int8 and all activations float."""
+    source = workshop.model.SerializeToString(deterministic=True)
+    stored = workshop.build(Candidate("int8-stored")).SerializeToString(deterministic=True)
+    return relative_error(_output(source, feeds, output), _output(stored, feeds, output))
 
 
 def relative_error(reference: Array, output: Array) -> float:

@@ -12,6 +12,7 @@ Scheme = Literal[
     "int8-qdq-per-tensor",
     "int8-qdq-mixed",
     "int8-dynamic",
+    "int8-stored",
     "int8-weight",
     "int4-weight",
     "a16w8",

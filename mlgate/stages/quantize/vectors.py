@@ -1,10 +1,208 @@
-"""Vectors."""
+"""Compress an embedding matrix for search: the fewest bits whose recall@k passes the gates.
+
+The truth is the exact search over the full vectors. Queries stay in full precision (asymmetric
+search). As with models, candidates are ranked on one part of the queries, and the winner alone
+meets the other.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from mlgate.errors import StageError
-from mlgate.evidence import Evidence
-from mlgate.stage import Job
-from mlgate.stages.quantize.spec import Quantize
+from mlgate.evidence import Comparison, Evidence, digest_of, measured, rounded
+from mlgate.gate import Outcome, judge
+from mlgate.stage import Job, Progress
+from mlgate.stages.quantize.codes import Codes, Kind, Rotation, aware_codes, product_codes, sizes
+from mlgate.stages.quantize.comparison import FEWEST, percentiles, resample
+from mlgate.stages.quantize.metrics import shared
+from mlgate.stages.quantize.outcome import judged, verdict_details, whole, written
+from mlgate.stages.quantize.scoring import Row
+from mlgate.stages.quantize.session import first_line
+from mlgate.stages.quantize.spec import Quantize, Vectors
+from mlgate.stages.quantize.trial import evidence_of
+
+Floats = NDArray[np.float32]
+Index = NDArray[np.intp]
+
+_KINDS: Final[tuple[Kind, ...]] = ("aware", "pq")
+
+
+@dataclass(frozen=True)
+class Coded:
+    """One candidate: its codes, as a file, and its recall per search query."""
+
+    name: str
+    codes: Codes
+    data: bytes
+    recall: NDArray[np.float64]
+    promising: bool
 
 
 def measure_vectors(job: Job[Quantize], confidence: float) -> Evidence:
-    raise StageError("vectors are not supported yet")
+    """Evidence of the search over codes. Raises `StageError` for matrices that do not fit."""
+    options = job.options.vectors
+    assert options is not None
+    vectors = _matrix(job.inputs[options.matrix].location)
+    queries = _matrix(job.inputs[options.queries].location)
+    if vectors.shape[1] != queries.shape[1]:
+        raise StageError(
+            f"vectors have {vectors.shape[1]} dimensions, queries {queries.shape[1]}",
+            hint="are both from the same model?",
+        )
+    if len(vectors) <= options.k:
+        raise StageError(f"{len(vectors)} vectors have no {options.k} nearest: lower k")
+    full_bytes = vectors.nbytes
+    if options.space == "cosine":
+        vectors, queries = _unit(vectors), _unit(queries)
+    search, confirm = _parts(queries, options)
+    wanted = nearest(vectors, search, options)
+    tried = _searched(job, vectors, search, wanted, full_bytes, len(confirm), confidence)
+    good = [coded for coded in tried if coded.promising]
+    # Without a promising one, the best recall is the best effort.
+    winner = good[0] if good else max(tried, key=lambda c: (float(c.recall.mean()), -len(c.data)))
+    truth = nearest(vectors, confirm, options)
+    found = shared(truth, nearest(winner.codes.decode(), confirm, options))
+    rows = _rows(found, winner.data, full_bytes, options.k, job.confidences, 1.0)
+    rows += (measured("trials", len(tried), unit="count"),)
+    results, refused = judged(job, rows, confidence)
+    artifact = written(job, f"{winner.name.replace(' ', '.')}.npz", winner.data)
+    artifact = artifact.model_copy(update={"media_type": "application/zip"})
+    details: dict[str, JsonValue] = {
+        "winner": winner.name,
+        "candidates": [_told(coded, full_bytes) for coded in tried],
+        "vectors": {"count": len(vectors), "dimensions": vectors.shape[1]},
+        "queries": {"search": len(search), "confirm": len(confirm), "seed": options.seed},
+    }
+    details |= verdict_details(results, refused)
+    return whole(job, rows, {"best_effort" if refused else "index": artifact}, details)
+
+
+def nearest(vectors: Floats, queries: Floats, options: Vectors) -> Index:
+    """The k nearest vectors of each query [queries, k]; of equal ones the lower row first."""
+    lengths = (vectors.astype(np.float64) ** 2).sum(axis=1)
+    if options.space == "cosine":
+        scale = np.where(lengths > 0, 1 / np.sqrt(np.maximum(lengths, 1e-30)), 0.0)
+    found = []
+    for start in range(0, len(queries), 256):
+        products = (queries[start : start + 256] @ vectors.T).astype(np.float64)
+        if options.space == "l2":
+            products = 2 * products - lengths
+        elif options.space == "cosine":
+            products = products * scale
+        some = np.argpartition(-products, options.k - 1, axis=1)[:, : options.k]
+        some.sort(axis=1)
+        order = np.argsort(-np.take_along_axis(products, some, axis=1), axis=1, kind="stable")
+        found.append(np.take_along_axis(some, order, axis=1))
+    return np.concatenate(found)
+
+
+def _searched(
+    job: Job[Quantize],
+    vectors: Floats,
+    search: Floats,
+    wanted: Index,
+    full_bytes: int,
+    confirm_count: int,
+    confidence: float,
+) -> list[Coded]:
+    """Candidates from small to large, until one is promising."""
+    options = job.options.vectors
+    assert options is not None
+    rotation = Rotation.of(vectors)
+    tried: list[Coded] = []
+    for size in sizes(vectors.shape[1]):
+        for kind in _KINDS:
+            if kind == "pq":
+                codes = product_codes(vectors, rotation, size, options.seed)
+            else:
+                codes = aware_codes(vectors, rotation, size)
+            recall = shared(wanted, nearest(codes.decode(), search, options))
+            data = codes.file()
+            factor = confirm_count / len(search)
+            rows = _rows(recall, data, full_bytes, options.k, job.confidences, factor)
+            evidence = evidence_of(rows)
+            good = all(
+                judge(gate, evidence, confidence=confidence).rank <= Outcome.WARN
+                for gate in job.options.gates
+                if gate.severity == "fail" and gate.metric != "trials"
+            )
+            tried.append(Coded(f"{kind} {size} bytes", codes, data, recall, good))
+            job.tell(
+                Progress(f"{kind}, {size} bytes a vector: recall@{options.k} {recall.mean():.3f}")
+            )
+        if any(coded.promising for coded in tried):
+            # Of one size both kinds were tried: the better one wins.
+            tried.sort(key=lambda c: (not c.promising, -float(c.recall.mean()), len(c.data)))
+            break
+    return tried
+
+
+def _rows(
+    recall: NDArray[np.float64],
+    data: bytes,
+    full_bytes: int,
+    k: int,
+    confidences: tuple[float, ...],
+    projected: float,
+) -> tuple[Row, ...]:
+    center = float(recall.mean())
+    draws = resample([lambda index: float(recall[index].mean())], len(recall))
+    bounds = percentiles(draws[:, 0], center, len(recall), confidences, projected)
+    return (
+        measured("recall_at_k", center, labels={"k": k}, bounds=bounds, n=len(recall)),
+        measured("size_bytes", len(data), unit="B"),
+        measured("size_ratio", len(data) / full_bytes),
+        Comparison(
+            name="size_bytes",
+            to="source",
+            value=float(len(data)),
+            reference=float(full_bytes),
+            unit="B",
+        ),
+    )
+
+
+def _told(coded: Coded, full_bytes: int) -> JsonValue:
+    return {
+        "name": coded.name,
+        "scheme": coded.codes.kind,
+        "digest": digest_of(coded.data),
+        "size_bytes": len(coded.data),
+        "size_ratio": rounded(len(coded.data) / full_bytes),
+        "metrics": {"recall_at_k": {"value": rounded(float(coded.recall.mean()))}},
+        "ended": "would be confirmed" if coded.promising else "would not be confirmed",
+    }
+
+
+def _parts(queries: Floats, options: Vectors) -> tuple[Floats, Floats]:
+    """(search, confirm): distinct queries, by a seeded permutation."""
+    distinct = np.unique(queries, axis=0)
+    order = np.random.default_rng(options.seed).permutation(len(distinct))
+    cut = len(distinct) - round(options.confirm * len(distinct))
+    if min(cut, len(distinct) - cut) < FEWEST:
+        raise StageError(
+            f"{len(distinct)} distinct queries are too few: search and confirm need {FEWEST} each"
+        )
+    return distinct[np.sort(order[:cut])], distinct[np.sort(order[cut:])]
+
+
+def _matrix(path: str) -> Floats:
+    try:
+        values: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StageError(f"{Path(path).name} is not a .npy matrix: {first_line(error)}") from None
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind != "f":
+        raise StageError(f"{Path(path).name} is not a matrix of floats, one vector a row")
+    if not len(values) or not np.isfinite(values).all():
+        raise StageError(f"{Path(path).name} is empty or holds NaN")
+    return values.astype(np.float32)
+
+
+def _unit(vectors: Floats) -> Floats:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)
