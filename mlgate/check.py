@@ -18,8 +18,6 @@ from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
 from mlgate import __version__
 from mlgate.errors import StoreError, UsageError
 from mlgate.evidence import canonical
@@ -180,7 +178,8 @@ def judge(root: Path, run: str | None) -> Checked:
             uses={row["id"]: row["uses"] for row in record["stages"]},
             results=results,
         )
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        report.verdict()  # what cannot be written down was never a record
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"the record of {folder.name} cannot be read: {type(error).__name__}",
             hint="it was altered, or the run was stopped before it was judged",

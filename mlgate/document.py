@@ -18,6 +18,7 @@ from mlgate.errors import MlgateError, Position, Problem
 MAX_BYTES: Final = 10_000_000
 MAX_NODES: Final = 1_000_000
 MAX_DEPTH: Final = 64
+MAX_INTEGER: Final = 2**53 - 1  # beyond it readers of JSON disagree (RFC 8785)
 
 _CSafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -97,9 +98,9 @@ def key_position(node: Node, path: tuple[str | int, ...]) -> Position:
 
 def read(path: Path, name: str) -> str:
     """The text of a file. `name` stands for it in errors. Raises `MlgateError`, with a hint."""
-    if path.is_dir():
-        raise MlgateError(f"{name} is a folder, not a file")
     try:
+        if path.is_dir():
+            raise MlgateError(f"{name} is a folder, not a file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -279,14 +280,16 @@ class _Parser:
         if _BOOL.match(text):
             return text.lower() == "true"
         if _INT.match(text):
-            if len(text) > 18:
-                self.problem("MG103", "an integer of more than 18 digits", event.start_mark)
+            # The length first: int() of a million digits takes minutes.
+            number = 0 if len(text) > 20 else int(text, 0 if text[:2] in ("0o", "0x") else 10)
+            if len(text) > 20 or abs(number) > MAX_INTEGER:
+                message = "an integer beyond ±(2⁵³ − 1), where readers disagree"
+                self.problem("MG103", message, event.start_mark, "quote it if it is text")
                 return 0
-            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            return number
         if _FLOAT.match(text):
-            number = float(text)
-            if math.isfinite(number):
-                return number
+            if math.isfinite(real := float(text)):
+                return real
         elif not _INFINITE.match(text):
             return text
         message = f"{text} is not a finite number"

@@ -25,11 +25,24 @@ _RACY_NS: Final = 2_000_000_000
 def location(source: Input, folder: Path) -> str:
     """An absolute path, pattern or URL. `folder` is the spec's."""
     assert source.path is not None
-    return source.path if _is_url(source.path) else os.path.normpath(folder / source.path)
+    if _is_url(source.path):
+        return source.path
+    plain = os.path.normpath(folder / source.path)
+    if glob.has_magic(source.path) and not os.path.lexists(plain):
+        # Only what the spec says is a pattern, not a bracket in the name of its folder.
+        return os.path.normpath(Path(glob.escape(str(folder)), source.path))
+    return plain
 
 
 def files(location: str) -> tuple[Path, ...]:
     """The local files behind a location, sorted. Raises `StageError` where there are none."""
+    try:
+        return _files(location)
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise StageError(f"{location[:200]} cannot be read: {error.strerror}") from None
+
+
+def _files(location: str) -> tuple[Path, ...]:
     if glob.has_magic(location) and not Path(location).exists():
         found = [Path(name) for name in glob.glob(location, recursive=True)]
         found = [path for path in found if path.is_file()]
@@ -44,6 +57,8 @@ def files(location: str) -> tuple[Path, ...]:
         return tuple(sorted(found))
     if not path.exists():
         raise StageError(f"{location} does not exist", hint="is the path relative to mlgate.yaml?")
+    if not path.is_file():  # reading a pipe or a device may never end
+        raise StageError(f"{location} is no regular file")
     return (path, *sorted(_external_data(path)))
 
 

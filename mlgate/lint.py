@@ -24,7 +24,7 @@ def load(
     if spec is not None:
         problems = (*problems, *_problems(spec))
     if problems:
-        raise SpecError(tuple(sorted(problems, key=lambda p: (p.position.line, p.position.column))))
+        raise SpecError(specs.in_order(problems, file.name))
     assert spec is not None
     return spec
 

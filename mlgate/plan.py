@@ -18,6 +18,7 @@ from typing import Any
 from mlgate import __version__
 from mlgate.errors import StageError, UsageError
 from mlgate.evidence import canonical, digest_of
+from mlgate.inputs import without_secrets
 from mlgate.lint import upstream
 from mlgate.machine import hardware
 from mlgate.spec import Spec, near
@@ -203,4 +204,5 @@ def _changes(name: str, old: Any, new: Any) -> Iterable[str]:
 
 def _short(value: Any) -> str:
     text = "unset" if value is None else str(value)
+    text = without_secrets(text) if "://" in text else text
     return text if len(text) <= 40 else text[:37] + "…"

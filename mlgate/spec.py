@@ -6,6 +6,7 @@ The steps: read the file and what it `extends`, merge a profile in, fill `${para
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -50,7 +51,10 @@ class Head(Frozen):
     version: Literal[1] = Field(description="Version of this format.")
     name: str = Field(min_length=1, max_length=200, description="Name of the model.")
     description: str = ""
-    extends: str | tuple[str, ...] = Field((), description="Local files that this one builds on.")
+    extends: str | tuple[str, ...] = Field(
+        (),
+        description="Local files that this one builds on; where they differ, the last one holds.",
+    )
     confidence: float = Field(
         0.95, gt=0, lt=1, description="Confidence of every interval a gate looks at."
     )
@@ -91,8 +95,12 @@ class Spec:
 def locate(spec: Path | None) -> Path:
     """The spec's file: a file, or a folder that holds mlgate.yaml. Raises `UsageError`."""
     path = Path() if spec is None else spec
-    file = path / FILE if path.is_dir() else path
-    if not file.exists():
+    try:
+        file = path / FILE if path.is_dir() else path
+        found = file.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise UsageError(f"{str(path)[:80]} cannot be read: {error.strerror}") from None
+    if not found:
         where = "the current folder" if spec is None else str(spec)
         missing = f"there is no {FILE} in {where}" if path.is_dir() else f"{file} does not exist"
         raise UsageError(missing, hint="start with: mlgate init --template digits")
@@ -102,7 +110,12 @@ def locate(spec: Path | None) -> Path:
 def stage_names(spec: Spec) -> tuple[str, ...]:
     """Every stage that is written, those included whose block is wrong."""
     stages = document.find(spec.root, ("stages",))
-    return tuple(stages.items) if isinstance(stages, document.Mapping) else ()
+    return tuple(_own(stages)) if isinstance(stages, document.Mapping) else ()
+
+
+def _own(node: document.Mapping) -> dict[str, document.Node]:
+    """The items of a map that mean something here: without `x-…` keys."""
+    return {key: value for key, value in node.items.items() if not key.startswith("x-")}
 
 
 def read(
@@ -137,9 +150,9 @@ class _Reader:
         if head is None:
             return None, self._sorted()
         root = self._with_profile(root, head, profile)
-        params = self._params(head, given)
+        params = self._params(root, head, given)
         names = {f"params.{k}": v for k, v in params.items() if v is not None}
-        names |= {f"env.{k}": self.env[k] for k in head.env if k in self.env}
+        names |= {f"env.{k}": _text(k, self.env[k]) for k in head.env if k in self.env}
         root = self._filled(root, names, head)
         confidence = document.plain(document.find(root, ("confidence",)))
         spec = Spec(
@@ -156,8 +169,7 @@ class _Reader:
 
     def _sorted(self) -> tuple[Problem, ...]:
         unique = dict.fromkeys(self.problems)
-        order = sorted(unique, key=lambda p: (p.position.file != self.file.name, p.position.file))
-        return tuple(sorted(order, key=lambda p: (p.position.line, p.position.column)))
+        return in_order(unique, self.file.name)
 
     def _load(self, file: Path, name: str, parents: tuple[Path, ...]) -> document.Mapping | None:
         node, problems = document.parse(document.read(file, name), name)
@@ -173,7 +185,8 @@ class _Reader:
             return None
         extended = node.items.get("extends")
         bases = document.plain(extended) if extended else []
-        for base in bases if isinstance(bases, list) else [bases]:
+        # The last base is nearest: it is laid under first, and what is below it gives way.
+        for base in reversed(bases if isinstance(bases, list) else [bases]):
             node = self._extended(node, base, file, (*parents, file.resolve()))
         return node
 
@@ -181,7 +194,7 @@ class _Reader:
         self, node: document.Mapping, base: document.Plain, file: Path, parents: tuple[Path, ...]
     ) -> document.Mapping:
         at = document.find(node, ("extends",)).position
-        if not isinstance(base, str) or "://" in base:
+        if not isinstance(base, str) or "://" in base or "\0" in base:
             self.problems.append(Problem("MG106", "extends names local files", at))
             return node
         path = file.parent / base
@@ -206,7 +219,7 @@ class _Reader:
     def _stages(self, root: document.Mapping) -> Iterator[tuple[str, Options]]:
         stages = root.items["stages"]
         assert isinstance(stages, document.Mapping)
-        for name, block in stages.items.items():
+        for name, block in _own(stages).items():
             uses = document.plain(document.find(block, ("uses",)))
             if not isinstance(block, document.Mapping) or "uses" not in block.items:
                 at = document.key_position(root, ("stages", name))
@@ -260,7 +273,9 @@ class _Reader:
         kept = {k: v for k, v in change.items.items() if k in ("confidence", "stages")}
         return _merged(root, document.Mapping(kept, change.keys, change.position))
 
-    def _params(self, head: Head, given: Mapping[str, str]) -> dict[str, Value | None]:
+    def _params(
+        self, root: document.Mapping, head: Head, given: Mapping[str, str]
+    ) -> dict[str, Value | None]:
         for name in given:
             if name not in head.params:
                 hint = near(name, head.params) or "the spec declares no params"
@@ -269,6 +284,10 @@ class _Reader:
         for name, param in head.params.items():
             text = given.get(name, self.env.get(f"MLGATE_PARAM_{name.upper()}"))
             values[name] = param.default if text is None else _typed(name, text, param)
+            if text is None and not _fits(param.default, param):
+                at = document.find(root, ("params", name, "default")).position
+                message = f"default: should be {_TYPES[param.type]}, as its type says"
+                self.problems.append(Problem("MG106", message, at))
         return values
 
     def _filled(
@@ -281,7 +300,7 @@ class _Reader:
     def _fill(self, node: document.Node, names: Mapping[str, Value], head: Head) -> document.Node:
         match node:
             case document.Mapping():
-                items = {k: self._fill(v, names, head) for k, v in node.items.items()}
+                items = {k: self._fill(v, names, head) for k, v in _own(node).items()}
                 return document.Mapping(items, node.keys, node.position)
             case document.Sequence():
                 return document.Sequence(
@@ -354,18 +373,55 @@ def _typed(name: str, text: str, param: Param) -> Value:
     try:
         match param.type:
             case "string":
-                return text
-            case "integer":
-                return int(text)
-            case "number":
-                return float(text)
+                return _text(name, text)
+            case "integer" if re.fullmatch(r"[-+]?[0-9]{1,16}", text):
+                value: int | float = int(text)
+            case "number" if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text, re.ASCII):
+                value = float(text)
             case "boolean":
                 return {"true": True, "false": False}[text.lower()]
+            case _:
+                raise ValueError
+        if not math.isfinite(value) or (
+            isinstance(value, int) and abs(value) > document.MAX_INTEGER
+        ):
+            raise ValueError
+        return value
     except (ValueError, KeyError):
-        raise UsageError(f"parameter {name!r} must be {_TYPES[param.type]}, not {text!r}") from None
+        given = text if len(text) <= 60 else text[:57] + "…"
+        raise UsageError(
+            f"parameter {name!r} must be {_TYPES[param.type]}, not {given!r}"
+        ) from None
 
 
-_TYPES: Final = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
+def _text(name: str, text: str) -> str:
+    """Text from the environment or the command line, which may hold bytes of any encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the value of {name} is not UTF-8", hint="is it text at all?") from None
+    return text
+
+
+def _fits(default: Value | None, param: Param) -> bool:
+    match param.type:
+        case "string":
+            return default is None or isinstance(default, str)
+        case "boolean":
+            return default is None or isinstance(default, bool)
+        case "integer":
+            kinds: tuple[type, ...] = (int,)
+        case "number":
+            kinds = (int, float)
+    return default is None or (isinstance(default, kinds) and not isinstance(default, bool))
+
+
+_TYPES: Final = {
+    "string": "text",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+}
 
 
 def _errors(model: type[BaseModel], value: document.Plain) -> Any:
@@ -447,6 +503,16 @@ def _lower(message: str) -> str:
 def _short(value: document.Plain) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def in_order(problems: Iterable[Problem], file: str) -> tuple[Problem, ...]:
+    """As they stand in the files: first those of `file`, then those of what it extends."""
+
+    def place(problem: Problem) -> tuple[bool, str, int, int]:
+        at = problem.position
+        return (at.file != file, at.file, at.line, at.column)
+
+    return tuple(sorted(problems, key=place))
 
 
 def near(word: str, known: Iterable[str]) -> str | None:

@@ -63,7 +63,11 @@ class Store:
     def put(self, data: bytes) -> str:
         """Keep `data`; returns its digest. Raises `StoreError`."""
         digest = digest_of(data)
-        if not self.path(digest).exists():
+        try:
+            whole = self.path(digest).read_bytes() == data
+        except OSError:
+            whole = False
+        if not whole:  # not there, or damaged since
             write_atomic(self.path(digest), data)
         return digest
 

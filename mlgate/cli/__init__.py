@@ -3,7 +3,10 @@
 One module per command, loaded when it is called: `mlgate --help` pays for none of them.
 """
 
+import contextlib
+import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -94,13 +97,17 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with the documented code; no traceback reaches anybody."""
     signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without ✓ still gets its verdict
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(standalone_mode=False, prog_name="mlgate")
         _leave(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as done:
         _leave(done.exit_code)
     except click.ClickException as wrong:
-        wrong.show()
+        with contextlib.suppress(OSError):
+            wrong.show()
         _leave(2)
     except (click.Abort, KeyboardInterrupt):
         say("stopped")
@@ -109,30 +116,47 @@ def main() -> NoReturn:
         show(error)
         _leave(error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _leave(3)
+        os._exit(3)  # whoever read our output has gone; there is nobody to tell
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            _leave(_unexpected(error))
+        say(f"standard output cannot be written: {error.strerror}")
+        os._exit(3)
     except Exception as error:  # noqa: BLE001  # the last door: a line, not a traceback
         _leave(_unexpected(error))
 
 
 def say(text: str) -> None:
     """One line for people, on standard error."""
-    click.echo(f"mlgate: {text}", err=True)
+    _tell(f"mlgate: {text}")
 
 
 def show(error: MlgateError) -> None:
     """An error as people read it: every problem with its place, the message, the hint."""
     if isinstance(error, SpecError):
         for problem in error.problems:
-            click.echo(str(problem), err=True)
-    click.secho(f"mlgate: {error.message}", err=True, fg="red")
+            _tell(str(problem))
+    _tell(f"mlgate: {error.message}", colour="red")
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        _tell(f"hint: {error.hint}")
+
+
+def _tell(text: str, colour: str | None = None) -> None:
+    with contextlib.suppress(OSError):  # nobody listens; the exit code still says it
+        click.secho(text, err=True, fg=colour)
 
 
 def _leave(code: int) -> NoReturn:
-    sys.stdout.flush()
+    """Exit, once what was said has arrived: a report on a full disk is not a pass."""
+    try:
+        if sys.stdout is not None:  # somebody may have closed it
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody to tell.
+        os._exit(code or 3)
+    except OSError as error:
+        say(f"standard output cannot be written: {error.strerror}")
+        os._exit(3)
     sys.exit(code)
 
 
@@ -141,9 +165,13 @@ def _terminated(_signum: int, _frame: FrameType | None) -> None:
 
 
 def _unexpected(error: Exception) -> int:
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="mlgate-", suffix=".log", delete=False, encoding="utf-8"
-    ) as log:
-        traceback.print_exception(error, file=log)
-    click.secho(f"mlgate: unexpected {type(error).__name__}: see {log.name}", err=True, fg="red")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="mlgate-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            traceback.print_exception(error, file=log)
+    except OSError as full:
+        say(f"unexpected {type(error).__name__}: {error} (no log: {full.strerror})")
+        return 3
+    _tell(f"mlgate: unexpected {type(error).__name__}: see {log.name}", colour="red")
     return 3

@@ -20,7 +20,12 @@ from mlgate.store import FOLDER
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 def command(metric: str, spec: Path | None, where: tuple[str, ...], form: str) -> None:
     """Show a metric over the stored runs, oldest first."""
-    wanted = dict(pair.split("=", 1) for pair in where if "=" in pair)
+    wanted = {}
+    for pair in where:
+        label, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--where {pair}: write --where LABEL=VALUE")
+        wanted[label] = value
     root = root_of(spec) / FOLDER
     rows = []
     for run in stored_runs(root):
@@ -41,7 +46,11 @@ def command(metric: str, spec: Path | None, where: tuple[str, ...], form: str) -
     for row in rows:
         labels = ",".join(f"{k}={v}" for k, v in sorted(row["labels"].items()))
         value = "–" if row["value"] is None else f"{row['value']:,.6g}"
-        interval = "" if row["low"] is None else f"  [{row['low']:.4g}, {row['high']:.4g}]"
+        interval = ""
+        if row["low"] is not None or row["high"] is not None:
+            low = "−∞" if row["low"] is None else f"{row['low']:.4g}"
+            high = "∞" if row["high"] is None else f"{row['high']:.4g}"
+            interval = f"  [{low}, {high}]"
         click.echo(f"{row['run']}  {row['stage']}  {labels:<24}  {value}{interval}")
 
 
