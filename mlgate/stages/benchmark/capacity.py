@@ -49,8 +49,10 @@ class Step:
 def step_of(round_: int, rate: float, arrivals: Integers, trace: Trace, percentile: float) -> Step:
     """What a trace says about the rate at which it was offered."""
     window = int(arrivals[-1])
-    in_time = int(np.count_nonzero(trace.completed <= window))
-    backlog = trace.offered - in_time
+    # The least backlog of the last third: one that grows is there all the time, a stall is not.
+    moments = np.linspace(2 * window // 3, window, 16).astype(np.int64)
+    came = np.searchsorted(arrivals, moments, side="right")
+    backlog = int((came - np.searchsorted(trace.completed, moments, side="right")).min())
     kept = backlog <= max((1 - _SUSTAINED) * trace.offered, 5) and len(trace.latency) > 0
     # The queue was empty at first, which flatters the response.
     ordered = np.sort(trace.latency[len(trace.latency) // 4 :])
@@ -81,6 +83,8 @@ def sweep(
         rate = guess * 0.3
         for _ in range(60):
             steps.append(offer(rate))
+            if not holds(steps[-1], limit):
+                steps.append(offer(rate))  # once more: it may have been the neighbours
             if not holds(steps[-1], limit):
                 break
             rate *= factor

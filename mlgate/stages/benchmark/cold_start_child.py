@@ -4,6 +4,7 @@ Run as a script with one argument, a JSON object; it imports nothing of mlgate, 
 part of what is measured.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -24,6 +25,9 @@ def main() -> None:
     settings.log_severity_level = 4
     if not asked["cpu_nodes"]:
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if asked["providers"][0][0] != "CPUExecutionProvider":
+        with contextlib.redirect_stdout(sys.stderr):
+            onnxruntime.preload_dlls()
     providers = [tuple(provider) for provider in asked["providers"]]
     session = onnxruntime.InferenceSession(
         asked["model"], settings, providers=providers, enable_fallback=0

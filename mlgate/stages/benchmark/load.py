@@ -43,7 +43,6 @@ class Trace:
 @contextmanager
 def steady() -> Iterator[None]:
     """No garbage collection while time is measured."""
-    gc.collect()
     gc.disable()
     try:
         yield
@@ -155,9 +154,7 @@ def open_loop(
     queue = _Arrivals(arrivals, max_inflight)
     finished: list[list[tuple[int, int, int]]] = [[] for _ in bindings]
     failures: list[Exception] = []
-    # A little in the future, so that every server waits for the first query.
-    start = time.perf_counter_ns() + 2_000_000
-    end = start + int(arrivals[-1]) + int(patience * 1e9)
+    start = end = 0
     alone = len(bindings) == 1
 
     def serve(server: int) -> None:
@@ -181,6 +178,9 @@ def open_loop(
             failures.append(error)
 
     with steady():
+        # A little in the future, so that every server waits for the first query.
+        start = time.perf_counter_ns() + 2_000_000
+        end = start + int(arrivals[-1]) + int(patience * 1e9)
         if alone:
             serve(0)
         else:

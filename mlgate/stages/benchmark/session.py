@@ -4,8 +4,11 @@ ONNX Runtime falls back to the CPU without an error when a GPU provider cannot l
 when a run fails on the GPU. Here each of those is a `StageError` (see `check_placement`).
 """
 
+import contextlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,11 +32,17 @@ _LIBRARIES: Final = {
     "cuda": "pip install 'mlgate[gpu]' (ONNX Runtime for CUDA 13 with cuDNN 9 and cuBLAS)",
     "tensorrt": "pip install 'mlgate[gpu]' and TensorRT 10: pip install 'tensorrt-cu13<11'",
 }
-ORT_ERRORS: Final[tuple[type[Exception], ...]] = tuple(
-    value
-    for value in vars(ort_errors).values()
-    if isinstance(value, type) and issubclass(value, Exception)
+# A missing TensorRT is a plain RuntimeError; the others have no common base.
+ORT_ERRORS: Final[tuple[type[Exception], ...]] = (
+    RuntimeError,
+    *(
+        value
+        for value in vars(ort_errors).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ),
 )
+# Libraries that do not load are our errors to report, once and with a hint.
+onnxruntime.set_default_logger_severity(4)
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,8 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """A session on exactly the provider that was asked for, or a `StageError`."""
     require_provider(runtime)
+    if runtime.provider != "cpu":
+        _preload_libraries()
     if not model.is_file():
         raise StageError(f"there is no model at {model}", hint="check the path in mlgate.yaml")
     settings = onnxruntime.SessionOptions()
@@ -135,6 +146,13 @@ def open_session(
     return session
 
 
+@lru_cache(1)
+def _preload_libraries() -> None:
+    """Make CUDA and cuDNN of installed packages known; it prints what it misses, we raise later."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        onnxruntime.preload_dlls()
+
+
 def providers_of(runtime: Runtime) -> list[str | tuple[str, dict[str, str]]]:
     """ONNX Runtime's `providers` argument; the CPU is in it only where nodes may run there."""
     options = dict(runtime.options)
@@ -154,7 +172,12 @@ def providers_of(runtime: Runtime) -> list[str | tuple[str, dict[str, str]]]:
 
 
 def _not_loaded(model: Path, runtime: Runtime, error: Exception) -> StageError:
-    said = str(error).split("\n")[0][:300]
+    said = str(error).split("\n")[0]
+    said = said.rsplit("ProviderOptions&) ", 1)[-1][:300]
+    if runtime.provider != "cpu" and isinstance(error, RuntimeError):
+        return StageError(
+            f"{runtime.name} cannot be used here: {said}", hint=_LIBRARIES[runtime.provider]
+        )
     if runtime.provider != "cpu" and ("fallback" in said.lower() or "EP" in said):
         hint = f"{_LIBRARIES[runtime.provider]}; or allow some nodes there with max_cpu_nodes"
         return StageError(

@@ -8,9 +8,9 @@ import pytest
 from pyarrow import csv, parquet
 
 from mlgate.errors import StageError
-from mlgate.stage import Columns, Dataset, DataInput, FileInput, Located, Npz, Synthetic
+from mlgate.stage import Columns, DataInput, Dataset, FileInput, Input, Located, Npz, Synthetic
 from mlgate.stages.benchmark import inputs
-from mlgate.stages.benchmark.session import Port
+from mlgate.stages.benchmark.session import Array, Port
 
 F32 = np.dtype(np.float32)
 IMAGE = Port("image", F32, ("N", 1, 2, 2))
@@ -30,11 +30,12 @@ def _rows(tmp_path: Path, suffix: str = ".parquet", rows: int = 5) -> Dataset:
 
 def _read(
     port: Port, source: Columns | Npz, dataset: Dataset | None, path: Path
-) -> dict[str, inputs.Array]:
-    given = dataset.dataset if dataset is not None else None
-    located = {given: Located(given.path or "", None)} if given is not None else {}
+) -> dict[str, Array]:
+    located: dict[Input, Located] = {}
+    if dataset is not None:
+        located[dataset.dataset] = Located(dataset.dataset.path or "", None)
     if isinstance(source, Npz):
-        located[source.npz] = Located(str(path), None)  # type: ignore[index]
+        located[source.npz] = Located(str(path), None)
     return inputs.read_tables([port], {port.name: source}, dataset, located)
 
 

@@ -87,14 +87,16 @@ def test_limit_admits_again_when_queries_are_done() -> None:
 @pytest.mark.parametrize("way", ["closed", "open", "threads"])
 def test_a_failing_query_stops_the_measurement(way: str) -> None:
     def fails(binding: object, options: object) -> None:
-        raise ORT_ERRORS[0]("CUDA failure 700: an illegal memory access was encountered")
+        raise ORT_ERRORS[1]("CUDA failure 700: an illegal memory access was encountered")
+
+    def measure() -> load.Trace:
+        if way == "closed":
+            return load.closed_loop(fails, ["a"], 0.01)
+        rings = [["a"], ["b"]] if way == "threads" else [["a"]]
+        return load.open_loop(fails, rings, np.asarray([0, 1000]), patience=0.1)
 
     with pytest.raises(StageError, match="failed while measuring"):
-        if way == "closed":
-            load.closed_loop(fails, ["a"], 0.01)
-        else:
-            rings = [["a"], ["b"]] if way == "threads" else [["a"]]
-            load.open_loop(fails, rings, np.asarray([0, 1000]), patience=0.1)
+        measure()
 
 
 def test_warm_up_ends_when_the_latency_is_steady_or_time_is_out() -> None:

@@ -152,7 +152,7 @@ def test_a_failure_while_running_is_never_tried_again_on_the_cpu() -> None:
 
     def fails(binding: object, options: object) -> None:
         calls.append(binding)
-        raise s.ORT_ERRORS[0]("CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR")
+        raise s.ORT_ERRORS[1]("CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR")
 
     with pytest.raises(StageError, match="CUDNN failure") as caught:
         s.attempt(fails, "binding")
