@@ -134,10 +134,10 @@ def peak() -> float:
 
 
 def ours(engine: str, files: str, memory: int, threads: int) -> Callable[[], list[Any]]:
-    from mlgate.stages.validate.batches import open_batch  # noqa: PLC0415 - what is timed
-    from mlgate.stages.validate.expectations import run_suite  # noqa: PLC0415
-    from mlgate.stages.validate.suites import load_suite  # noqa: PLC0415
-    from mlgate.stages.validate.table import connect, open_table  # noqa: PLC0415
+    from mlgate.stages.validate.batches import open_batch
+    from mlgate.stages.validate.expectations import run_suite
+    from mlgate.stages.validate.suites import load_suite
+    from mlgate.stages.validate.table import connect, open_table
 
     def run() -> list[Any]:
         with (
@@ -152,9 +152,9 @@ def ours(engine: str, files: str, memory: int, threads: int) -> Callable[[], lis
 
 
 def peer(files: str) -> Callable[[], list[Any]]:
-    import great_expectations as gx  # noqa: PLC0415 - what is timed
-    import pandas as pd  # noqa: PLC0415
-    from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
+    import great_expectations as gx
+    import pandas as pd
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     def run() -> list[Any]:
         context = gx.get_context(mode="ephemeral")
@@ -182,9 +182,9 @@ def peer(files: str) -> Callable[[], list[Any]]:
 
 def written(folder: Path, rows: int) -> str:
     """The table as Parquet files of at most 5M rows; what is there already is kept."""
-    import numpy as np  # noqa: PLC0415 - children of pandas must not pay for it
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     folder = folder / f"rows-{rows}"
     folder.mkdir(parents=True, exist_ok=True)

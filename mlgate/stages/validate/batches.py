@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import pyarrow as pa
 import sqlalchemy as sa
 
-import mlgate.stages.validate.duckdb_metrics  # noqa: F401 - installs its providers
+import mlgate.stages.validate.duckdb_text_metrics  # noqa: F401 - installs its providers
 from mlgate.errors import MissingPackage, StageError
 from mlgate.stages.validate.duckdb_engine import DuckDBExecutionEngine, SqlExecutionEngine
 from mlgate.stages.validate.gx import Batch as GXBatch
@@ -77,7 +77,7 @@ def _duckdb_validator(table: Table, view: str, types: Mapping[str, pa.DataType])
 
 
 def _pandas(table: Table) -> Batch:
-    arrow = table.connection.execute(f"select * from {table.numbered_view}").to_arrow_table()
+    arrow = table.connection.execute(f"select * from {table.numbered_view}").to_arrow_table()  # noqa: S608
     frame = arrow.to_pandas().set_index(ROW)
     frame.index.name = None
     batch = GXBatch(data=frame)
@@ -144,7 +144,7 @@ def _spark(table: Table) -> Batch:
 
 
 def _spark_frame(session: "SparkSession", table: Table, reader: str) -> "DataFrame":
-    from pyspark.sql import functions as F  # noqa: N812, PLC0415 - optional: only engine `spark`
+    from pyspark.sql import functions as F  # noqa: PLC0415 - optional: only engine `spark`
     from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415 - the same
 
     source = session.read

@@ -21,17 +21,17 @@ from mlgate.stages.validate.gx import MetricConfiguration, SqlAlchemyExecutionEn
 from mlgate.stages.validate.table import Table
 
 # GX asks for lists of unexpected values even when nothing is wrong, and takes them in any order.
-# They are read in file order, and only when needed, by `failing_rows`.
+# They are read in file order, and only when needed, by `unexpected_rows`.
 _NOT_ASKED: Final = (".unexpected_values", ".unexpected_index_list", ".unexpected_index_query")
 
 
 class _Types(PGTypeCompiler):
     """DuckDB's FLOAT has 4 bytes and its bare NUMERIC three decimal places; GX means neither."""
 
-    def visit_FLOAT(self, type_: sa.Float[Any], **kw: Any) -> str:  # noqa: ARG002, N802
+    def visit_FLOAT(self, type_: sa.Float[Any], **kw: Any) -> str:
         return "DOUBLE"
 
-    def visit_NUMERIC(self, type_: sa.Numeric[Any], **kw: Any) -> str:  # noqa: N802
+    def visit_NUMERIC(self, type_: sa.Numeric[Any], **kw: Any) -> str:
         return "DOUBLE" if type_.precision is None else super().visit_NUMERIC(type_, **kw)
 
 
@@ -95,7 +95,7 @@ class DuckDBExecutionEngine(SqlExecutionEngine):
         metrics: dict[Any, Any] | None = None,
         runtime_configuration: dict[str, Any] | None = None,
     ) -> dict[Any, Any]:
-        """As GX does, but lists of unexpected values are left empty (see `failing_rows`)."""
+        """As GX does, but lists of unexpected values are left empty (see `unexpected_rows`)."""
         asked = list(metrics_to_resolve)
         skipped = {m.id: [] for m in asked if m.metric_name.endswith(_NOT_ASKED)}
         found = super().resolve_metrics(

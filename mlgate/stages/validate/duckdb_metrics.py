@@ -5,11 +5,10 @@ GX finds a provider by the name of the metric and of the engine's class, so impo
 is what installs them.
 """
 
-import re
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -29,15 +28,9 @@ from mlgate.stages.validate.gx import (
     multicolumn_condition_partial,
 )
 from mlgate.stages.validate.table import quoted
-from mlgate.stages.validate.text_checks import (
-    is_date,
-    is_json,
-    matches_format,
-    matches_json_schema,
-    matches_regex,
-)
 
-Condition = sa.ColumnElement[bool]
+Condition = Any
+"""What SQLAlchemy builds; its own types are too narrow for columns without a known type."""
 
 
 class _ColumnTypes(TableMetricProvider):
@@ -114,7 +107,7 @@ def _comparable(type_: pa.DataType, values: Sequence[Any]) -> list[Any]:
     if pa.types.is_string(type_):
         return [v for v in values if isinstance(v, str)]
     if pa.types.is_boolean(type_) or _is_number(type_):
-        return [v for v in values if v is not None and not isinstance(v, str) and v == v]
+        return [v for v in values if v is not None and not isinstance(v, str) and not math.isnan(v)]
     return [v for v in values if v is not None]
 
 
@@ -133,7 +126,7 @@ class _Unique(ColumnMapMetricProvider):
         value = sa.column(column.name)
         repeated = (
             sa.select(value)
-            .select_from(_from(_table))
+            .select_from(source_of(_table))
             .where(value.is_not(None))
             .group_by(value)
             .having(sa.func.count() > 1)
@@ -156,18 +149,19 @@ class _CompoundUnique(MulticolumnMapMetricProvider):
         # For this metric GX leaves out the FROM clause, so the columns bring their own.
         names = [c.name for c in column_list]
         everything = [sa.column(name) for name in _metrics["table.columns"]]
-        rows = sa.select(*everything).select_from(_from(_table)).subquery("records")
+        rows = sa.select(*everything).select_from(source_of(_table)).subquery("records")
         values = [sa.column(name) for name in names]
         repeated = (
             sa.select(sa.func.row(*values))
-            .select_from(_from(_table))
+            .select_from(source_of(_table))
             .group_by(*values)
             .having(sa.func.count() > 1)
         )
         return sa.func.row(*(rows.c[name] for name in names)).not_in(repeated)
 
 
-def _from(table: Any) -> Any:
+def source_of(table: Any) -> Any:
+    """What GX gives as the table, in a form that can stand after FROM."""
     return table.subquery() if isinstance(table, sa.Select) else table
 
 
@@ -194,7 +188,7 @@ class _InOrder(ColumnMapMetricProvider):
 class _Increasing(_InOrder):
     condition_metric_name = "column_values.increasing"
     condition_value_keys = ("strictly",)
-    default_kwarg_values = {"strictly": False}  # noqa: RUF012 - GX declares it this way
+    default_kwarg_values = {"strictly": False}
 
     @metric_partial(
         engine=DuckDBExecutionEngine,
@@ -219,7 +213,7 @@ class _Increasing(_InOrder):
 class _Decreasing(_InOrder):
     condition_metric_name = "column_values.decreasing"
     condition_value_keys = ("strictly",)
-    default_kwarg_values = {"strictly": False}  # noqa: RUF012 - GX declares it this way
+    default_kwarg_values = {"strictly": False}
 
     @metric_partial(
         engine=DuckDBExecutionEngine,
@@ -239,198 +233,6 @@ class _Decreasing(_InOrder):
             metric_domain_kwargs,
             lambda value, before: value >= before if strictly else value > before,
         )
-
-
-class _MatchRegex(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.match_regex"
-    condition_value_keys = ("regex",)
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(cls, column: Any, regex: str, **given: Any) -> Condition:
-        return _regex(column, regex, **given)
-
-
-class _NotMatchRegex(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.not_match_regex"
-    condition_value_keys = ("regex",)
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(cls, column: Any, regex: str, **given: Any) -> Condition:
-        return sa.not_(_regex(column, regex, **given))
-
-
-class _MatchRegexList(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.match_regex_list"
-    condition_value_keys = ("regex_list", "match_on")
-    default_kwarg_values = {"match_on": "any"}  # noqa: RUF012 - GX declares it this way
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls, column: Any, regex_list: Sequence[str], match_on: str | None = None, **given: Any
-    ) -> Condition:
-        found = [_regex(column, regex, **given) for regex in _some(regex_list, "regex_list")]
-        return sa.and_(*found) if match_on == "all" else sa.or_(*found)
-
-
-class _NotMatchRegexList(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.not_match_regex_list"
-    condition_value_keys = ("regex_list",)
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(cls, column: Any, regex_list: Sequence[str], **given: Any) -> Condition:
-        return sa.and_(
-            *(sa.not_(_regex(column, regex, **given)) for regex in _some(regex_list, "regex_list"))
-        )
-
-
-def _regex(
-    column: Any, regex: str, *, _execution_engine: DuckDBExecutionEngine, _table: Any, **_: Any
-) -> Condition:
-    """True where `regex` matches anywhere in the value.
-
-    `regexp_matches`, not `~`: that is a full match in some versions of DuckDB. What its engine
-    (RE2) refuses, look-around and back-references, is matched by Python over the distinct values.
-    """
-    try:
-        _execution_engine.duckdb.execute("select regexp_matches('', ?)", [regex]).fetchone()
-    except duckdb.Error:
-        pattern = re.compile(regex)  # raises re.error when Python refuses it as well
-        return _checked(column, matches_regex(pattern), _execution_engine, _table)
-    return sa.func.regexp_matches(sa.cast(column, sa.VARCHAR), regex)
-
-
-def _some(values: Sequence[str], what: str) -> Sequence[str]:
-    if not values:
-        raise ValueError(f"{what} is empty")
-    return values
-
-
-class _MatchLike(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.match_like_pattern"
-    condition_value_keys = ("like_pattern", "escape")
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls, column: Any, like_pattern: str, escape: str | None = None, **_: Any
-    ) -> Condition:
-        return column.like(like_pattern, escape=escape)
-
-
-class _NotMatchLike(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.not_match_like_pattern"
-    condition_value_keys = ("like_pattern", "escape")
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls, column: Any, like_pattern: str, escape: str | None = None, **_: Any
-    ) -> Condition:
-        return column.not_like(like_pattern, escape=escape)
-
-
-class _MatchLikeList(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.match_like_pattern_list"
-    condition_value_keys = ("like_pattern_list", "match_on", "escape")
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls,
-        column: Any,
-        like_pattern_list: Sequence[str],
-        match_on: str | None = None,
-        escape: str | None = None,
-        **_: Any,
-    ) -> Condition:
-        patterns = _some(like_pattern_list, "like_pattern_list")
-        found = [column.like(pattern, escape=escape) for pattern in patterns]
-        return sa.and_(*found) if match_on == "all" else sa.or_(*found)
-
-
-class _NotMatchLikeList(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.not_match_like_pattern_list"
-    condition_value_keys = ("like_pattern_list", "escape")
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls,
-        column: Any,
-        like_pattern_list: Sequence[str],
-        escape: str | None = None,
-        **_: Any,
-    ) -> Condition:
-        patterns = _some(like_pattern_list, "like_pattern_list")
-        return sa.and_(*(column.not_like(pattern, escape=escape) for pattern in patterns))
-
-
-class _MatchFormat(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.match_strftime_format"
-    condition_value_keys = ("strftime_format",)
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls,
-        column: Any,
-        strftime_format: str,
-        _execution_engine: DuckDBExecutionEngine,
-        _table: Any,
-        **_: Any,
-    ) -> Condition:
-        return _checked(column, matches_format(strftime_format), _execution_engine, _table)
-
-
-class _IsJson(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.json_parseable"
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls, column: Any, _execution_engine: DuckDBExecutionEngine, _table: Any, **_: Any
-    ) -> Condition:
-        return _checked(column, is_json, _execution_engine, _table)
-
-
-class _MatchJsonSchema(ColumnMapMetricProvider):
-    """A value that is not JSON is unexpected; GX on pandas breaks off there."""
-
-    condition_metric_name = "column_values.match_json_schema"
-    condition_value_keys = ("json_schema",)
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls,
-        column: Any,
-        json_schema: dict[str, Any],
-        _execution_engine: DuckDBExecutionEngine,
-        _table: Any,
-        **_: Any,
-    ) -> Condition:
-        return _checked(column, matches_json_schema(json_schema), _execution_engine, _table)
-
-
-class _IsDate(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.dateutil_parseable"
-
-    @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(
-        cls, column: Any, _execution_engine: DuckDBExecutionEngine, _table: Any, **_: Any
-    ) -> Condition:
-        return _checked(column, is_date, _execution_engine, _table)
-
-
-def _checked(
-    column: Any, holds: Callable[[Any], bool], engine: DuckDBExecutionEngine, table: Any
-) -> Condition:
-    """True where `holds(value)`: Python looks at each distinct value once, in batches."""
-    value = sa.column(column.name)
-    distinct = sa.select(value).select_from(_from(table)).where(value.is_not(None)).distinct()
-    wrong = [
-        found
-        for batch in engine.batches_of(distinct)
-        for found in batch.column(0).to_pylist()
-        if not holds(found)
-    ]
-    if not wrong:
-        return sa.true()
-    values = engine.register(wrong, engine.columns[column.name])
-    return column.not_in(sa.select(values.c.value))
 
 
 class _Quantiles(ColumnQuantileValues):  # type: ignore[misc]
@@ -474,5 +276,5 @@ class _Median(ColumnMedian):  # type: ignore[misc]
 def _source(engine: DuckDBExecutionEngine, domain: dict[str, Any]) -> quantiles.Source:
     table, _, accessor = engine.get_compute_domain(domain, MetricDomainTypes.COLUMN)
     name = accessor["column"]
-    text, parameters = engine.compiled(sa.select(sa.column(name)).select_from(_from(table)))
+    text, parameters = engine.compiled(sa.select(sa.column(name)).select_from(source_of(table)))
     return quantiles.Source(quoted(name), engine.columns[name], f"({text})", tuple(parameters))

@@ -12,12 +12,12 @@ from typing import Any, Final, Literal
 
 from mlgate.errors import StageError
 from mlgate.stages.validate.batches import Batch, has_value
-from mlgate.stages.validate.failing_rows import failing_rows
 from mlgate.stages.validate.gx import MetricConfiguration, quietly
 from mlgate.stages.validate.plain_values import plain
+from mlgate.stages.validate.reading import without_values
 from mlgate.stages.validate.suites import Severity, Suite, SuiteEntry, load_suite
-from mlgate.stages.validate.table import without_values
 from mlgate.stages.validate.type_names import is_of_type
+from mlgate.stages.validate.unexpected_rows import unexpected_rows
 
 __all__ = ["ExpectationResult", "Outcome", "Values", "load_suite", "run_suite"]
 
@@ -311,7 +311,7 @@ def _located(
 ) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     shown = {"redacted": (), "keys": tuple(keys), "raw": entry.columns}[values]
     try:
-        found = failing_rows(batch, entry, shown)
+        found = unexpected_rows(batch, entry, shown)
     except Exception:  # noqa: BLE001 - the verdict stands without the list of rows
         return (), ()
     if not shown:

@@ -54,7 +54,7 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 logging.getLogger("great_expectations").setLevel(logging.CRITICAL + 1)
 
 with _lazily():
-    import great_expectations as great_expectations
+    import great_expectations
     from great_expectations.compatibility.pyspark import functions as spark_functions
     from great_expectations.core.batch import Batch
     from great_expectations.core.metric_domain_types import MetricDomainTypes
@@ -74,6 +74,12 @@ with _lazily():
         MulticolumnMapExpectation,
     )
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.expectations.metrics.column_aggregate_metrics.column_median import (
+        ColumnMedian,
+    )
+    from great_expectations.expectations.metrics.column_aggregate_metrics.column_quantile_values import (
+        ColumnQuantileValues,
+    )
     from great_expectations.expectations.metrics.map_metric_provider import (
         ColumnMapMetricProvider,
         ColumnPairMapMetricProvider,
@@ -81,12 +87,6 @@ with _lazily():
         column_condition_partial,
         column_pair_condition_partial,
         multicolumn_condition_partial,
-    )
-    from great_expectations.expectations.metrics.column_aggregate_metrics.column_median import (
-        ColumnMedian,
-    )
-    from great_expectations.expectations.metrics.column_aggregate_metrics.column_quantile_values import (  # noqa: E501
-        ColumnQuantileValues,
     )
     from great_expectations.expectations.metrics.metric_provider import (
         metric_partial,

@@ -93,28 +93,26 @@ def locate(location: str) -> Location:
 
 
 def _local(location: str) -> tuple[str, list[str]]:
-    path = os.path.abspath(os.path.expanduser(location))
-    if os.path.isdir(path):
-        return path, _in_folder(path)
-    if os.path.exists(path):
-        if not os.access(path, os.R_OK):
-            raise _unreadable(path)
-        if os.path.getsize(path) == 0:
-            raise _empty(path)
-        return path, [path]
-    if glob.has_magic(location):
-        files = sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f))
+    # `..` goes, links stay: a key=value folder may be one.
+    path = os.path.abspath(Path(location).expanduser())  # noqa: PTH100
+    if Path(path).is_dir():
+        files = _in_folder(path)
+    elif Path(path).exists():
+        files = [path]
+    elif glob.has_magic(location):
+        files = sorted(f for f in glob.glob(path, recursive=True) if Path(f).is_file())
         if not files:
             raise StageError(
                 f"{location} matched no file", hint="check the pattern; ** goes into folders"
             )
-        for file in files:
-            if not os.access(file, os.R_OK):
-                raise _unreadable(file)
-            if os.path.getsize(file) == 0:
-                raise _empty(file)
-        return path, files
-    raise StageError(f"{location} does not exist", hint=_nearby(Path(path)))
+    else:
+        raise StageError(f"{location} does not exist", hint=_nearby(Path(path)))
+    for file in files:
+        if not os.access(file, os.R_OK):
+            raise _unreadable(file)
+        if Path(file).stat().st_size == 0:
+            raise _empty(file)
+    return path, files
 
 
 def _in_folder(folder: str) -> list[str]:
@@ -124,16 +122,11 @@ def _in_folder(folder: str) -> list[str]:
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [f for f in folders if not f.startswith((".", "_"))]
-        found += [os.path.join(parent, name) for name in names if _is_data(name)]
+        found += [str(Path(parent, name)) for name in names if _is_data(name)]
     if not found:
         raise StageError(
             f"{folder} is a folder without data files", hint=f"endings that are read: {_KNOWN}"
         )
-    for file in found:
-        if not os.access(file, os.R_OK):
-            raise _unreadable(file)
-        if os.path.getsize(file) == 0:
-            raise _empty(file)
     return sorted(found)
 
 
@@ -202,7 +195,7 @@ def _format_of(file: str) -> Format:
 def _fixed(root: str) -> str:
     """The part of a path or pattern before its first wildcard, cut at a folder."""
     fixed = root.split("*")[0].split("?")[0].split("[")[0]
-    return fixed if fixed == root else os.path.dirname(fixed)
+    return fixed if fixed == root else fixed.rpartition("/")[0]
 
 
 def _partitions(root: str, files: Sequence[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from mlgate.stages.validate.gx import (
     column_pair_condition_partial,
     multicolumn_condition_partial,
 )
-from mlgate.stages.validate.gx import spark_functions as F  # noqa: N812 - as everybody calls it
+from mlgate.stages.validate.gx import spark_functions as F
 
 _DOMAIN = ("batch_id", "table", "row_condition", "condition_parser", "ignore_row_if")
 
@@ -35,12 +35,12 @@ class _PairGreater(ColumnPairMapMetricProvider):
     condition_value_keys = ("or_equal",)
 
     @column_pair_condition_partial(engine=SqlExecutionEngine)
-    def _sql(cls, column_A: Any, column_B: Any, or_equal: Any = None, **_: Any) -> Any:  # noqa: N803
+    def _sql(cls, column_A: Any, column_B: Any, or_equal: Any = None, **_: Any) -> Any:
         holds = column_A >= column_B if or_equal else column_A > column_B
         return sa.and_(holds, *_present(column_A, column_B))
 
     @column_pair_condition_partial(engine=SparkExecutionEngine)
-    def _spark_rows(cls, column_A: Any, column_B: Any, or_equal: Any = None, **_: Any) -> Any:  # noqa: N803
+    def _spark_rows(cls, column_A: Any, column_B: Any, or_equal: Any = None, **_: Any) -> Any:
         return _holds(column_A >= column_B if or_equal else column_A > column_B)
 
 
@@ -50,11 +50,11 @@ class _PairEqual(ColumnPairMapMetricProvider):
     condition_value_keys = ()
 
     @column_pair_condition_partial(engine=SqlExecutionEngine)
-    def _sql(cls, column_A: Any, column_B: Any, **_: Any) -> Any:  # noqa: N803
+    def _sql(cls, column_A: Any, column_B: Any, **_: Any) -> Any:
         return sa.and_(column_A == column_B, *_present(column_A, column_B))
 
     @column_pair_condition_partial(engine=SparkExecutionEngine)
-    def _spark_rows(cls, column_A: Any, column_B: Any, **_: Any) -> Any:  # noqa: N803
+    def _spark_rows(cls, column_A: Any, column_B: Any, **_: Any) -> Any:
         return _holds(column_A == column_B)
 
 
@@ -68,8 +68,8 @@ class _PairInSet(ColumnPairMapMetricProvider):
     @column_pair_condition_partial(engine=SqlExecutionEngine)
     def _sql(
         cls,
-        column_A: Any,  # noqa: N803
-        column_B: Any,  # noqa: N803
+        column_A: Any,
+        column_B: Any,
         value_pairs_set: Sequence[tuple[Any, Any]] | None = None,
         **_: Any,
     ) -> Any:

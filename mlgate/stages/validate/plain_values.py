@@ -2,7 +2,8 @@
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Any
 
@@ -39,7 +40,7 @@ def plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in sorted(value.items(), key=lambda kv: str(kv[0]))}
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return sorted((plain(v) for v in value), key=str)
     if isinstance(value, Sequence):
         return [plain(v) for v in value]

@@ -110,7 +110,7 @@ def _same(value: Any) -> Any:
 
 def _extent(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[int, Any]:
     row = connection.execute(
-        f"select count({source.column}), max({source.column}) from {source.relation}",
+        f"select count({source.column}), max({source.column}) from {source.relation}",  # noqa: S608
         list(source.parameters),
     ).fetchone()
     return row if row is not None else (0, None)
@@ -123,7 +123,7 @@ def _edges(connection: duckdb.DuckDBPyConnection, source: Source, here: _Range) 
     """
     where, bounds = _where(source, here)
     sample = connection.execute(
-        f"select v from (select {source.column} as v from {source.relation} where {where}) "
+        f"select v from (select {source.column} as v from {source.relation} where {where}) "  # noqa: S608
         f"using sample reservoir({_BINS} rows) repeatable (1)",
         bounds,
     ).fetchall()
@@ -164,7 +164,7 @@ def _sorted_values(
     connection: duckdb.DuckDBPyConnection, source: Source, here: _Range
 ) -> list[Any]:
     where, bounds = _where(source, here)
-    query = f"select {source.column} from {source.relation} where {where} order by 1"
+    query = f"select {source.column} from {source.relation} where {where} order by 1"  # noqa: S608
     return [row[0] for row in connection.execute(query, bounds).fetchall()]
 
 
@@ -177,7 +177,7 @@ def _one(
     limit: int | None = None,
 ) -> tuple[Any, ...]:
     where, bounds = _where(source, here)
-    query = f"select {what} from {source.relation} where {where}"
+    query = f"select {what} from {source.relation} where {where}"  # noqa: S608
     query += f" limit {limit}" if limit is not None else ""
     row = connection.execute(query, [*bounds, *more]).fetchone()
     return row if row is not None else ()

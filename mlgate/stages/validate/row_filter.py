@@ -56,7 +56,7 @@ def _parse(
     connection: duckdb.DuckDBPyConnection, text: str
 ) -> tuple[dict[str, object], dict[str, object]]:
     """The tree of `select 1 from t where (text)`: all but the condition, and the condition."""
-    query = f"select 1 from t where ({text}\n)"
+    query = f"select 1 from t where ({text}\n)"  # noqa: S608
     row = connection.execute("select json_serialize_sql(?)", [query]).fetchone()
     tree = json.loads(row[0]) if row else {}
     if tree.get("error", True):

@@ -156,6 +156,6 @@ def _wrong_arguments(where: str, type_: str, error: Exception) -> StageError:
     unknown = [p.split(":")[0] for p in problems if "extra fields" in p]
     near = get_close_matches(unknown[0], fields, n=1) if unknown else []
     return StageError(
-        f"{where} ({type_}): {'; '.join(problems).replace('extra fields not permitted', 'there is no such argument')}",  # noqa: E501
+        f"{where} ({type_}): {'; '.join(problems).replace('extra fields not permitted', 'there is no such argument')}",
         hint=f"did you mean {near[0]}?" if near else f"arguments: {', '.join(fields)}",
     )

@@ -153,10 +153,10 @@ def random_suite(choose: random.Random, size: int = 12) -> list[Written]:
         "ignore_row_if": choose.choice(
             ["both_values_are_missing", "either_value_is_missing", "neither"]
         )
-    }  # noqa: E501
+    }
     ignore_all = {
         "ignore_row_if": choose.choice(["all_values_are_missing", "any_value_is_missing", "never"])
-    }  # noqa: E501
+    }
     pair = {"column_A": choose.choice(["i", "k", "x"]), "column_B": choose.choice(["x", "y"])}
     some = choose.sample(["i", "k", "x", "y"], 2)
     subset = choose.sample(["a", "b", "ä", "A", ""], 2)

@@ -16,7 +16,6 @@ from mlgate.stages.validate.suites import load_suite
 from mlgate.stages.validate.table import connect, open_table
 from tests.stages.validate import gx_cases
 
-
 # What databases and Spark have no means for: an order of rows, and checks in Python.
 ONLY_FILES = {
     "expect_column_values_to_be_dateutil_parseable",

@@ -134,7 +134,7 @@ def test_results_come_in_the_order_of_the_suite_with_their_own_severity(batch: B
 
 def test_one_exception_does_not_spoil_the_others(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:  # noqa: E501
+) -> None:
     pq.write_table(ROWS, tmp_path / "rows.parquet")
     batch = open_batch(open_table(connection, str(tmp_path), view="data"), "duckdb")
     written = [
@@ -151,7 +151,7 @@ def test_rows_and_values(batch: Batch) -> None:
     suite = load_suite([case("column_values_to_be_unique", column="name")])
     shown = {
         v: run_suite(suite, batch, values=v, keys=["id"])[0] for v in ("redacted", "keys", "raw")
-    }  # type: ignore[arg-type]  # noqa: E501
+    }  # type: ignore[arg-type]
     assert {v: f.rows for v, f in shown.items()} == dict.fromkeys(shown, (1, 2))
     assert {v: f.values for v, f in shown.items()} == {
         "redacted": (), "keys": (2, 2), "raw": ("bob", "bob"),
@@ -203,7 +203,7 @@ def test_what_only_some_engines_can_do(batch: Batch, tmp_path: Path) -> None:
 
 
 def test_databases(tmp_path: Path) -> None:
-    import sqlite3  # noqa: PLC0415 - one test
+    import sqlite3
 
     connection = sqlite3.connect(tmp_path / "rows.db")
     ROWS.to_pandas().to_sql("rows", connection, index=False)
@@ -290,7 +290,7 @@ assert "altair.vegalite" not in sys.modules and "scipy.stats._stats_py" not in s
 def test_a_run_prints_nothing_opens_no_socket_and_loads_neither_scipy_nor_altair(
     tmp_path: Path,
 ) -> None:
-    from tests.stages.validate import gx_cases  # noqa: PLC0415 - one test
+    from tests.stages.validate import gx_cases
 
     gx_cases.write(tmp_path, gx_cases.table())
     root = Path(__file__).parents[3]

@@ -19,36 +19,36 @@ _OWN_FROM: Final = "compound_columns.unique"
 
 
 @dataclass(frozen=True)
-class FailingRows:
+class UnexpectedRows:
     """Zero-based row numbers over all files, before the filter, and columns of these rows."""
 
     rows: tuple[int, ...]
     values: tuple[tuple[Any, ...], ...]
 
 
-def failing_rows(batch: Batch, entry: SuiteEntry, columns: tuple[str, ...]) -> FailingRows:
+def unexpected_rows(batch: Batch, entry: SuiteEntry, columns: tuple[str, ...]) -> UnexpectedRows:
     """The first `LIMIT` rows that `entry` does not hold for, with their values of `columns`.
 
     Empty for expectations about a whole column, and for engines whose rows have no order.
     """
     metric = getattr(entry.expectation, "map_metric", None)
     if not metric:
-        return FailingRows((), ())
+        return UnexpectedRows((), ())
     match batch.engine:
         case "duckdb":
             return _in_duckdb(batch, entry, metric, columns)
         case "pandas":
             return _in_pandas(batch, entry, metric, columns)
         case "spark" | "sql":
-            return FailingRows((), ())
+            return UnexpectedRows((), ())
 
 
 def _in_duckdb(
     batch: Batch, entry: SuiteEntry, metric: str, columns: tuple[str, ...]
-) -> FailingRows:
+) -> UnexpectedRows:
     validator = batch.numbered
     if validator is None:
-        return FailingRows((), ())
+        return UnexpectedRows((), ())
     engine = validator.execution_engine
     wrong, compute, accessor = validator.get_metric(_metric(f"{metric}.condition", entry))
     number, shown = sa.column(ROW), [sa.column(name) for name in columns]
@@ -65,17 +65,17 @@ def _in_duckdb(
         .order_by(number)
         .limit(LIMIT)
     ).fetchall()
-    return FailingRows(tuple(row[0] for row in found), tuple(tuple(row[1:]) for row in found))
+    return UnexpectedRows(tuple(row[0] for row in found), tuple(tuple(row[1:]) for row in found))
 
 
 def _in_pandas(
     batch: Batch, entry: SuiteEntry, metric: str, columns: tuple[str, ...]
-) -> FailingRows:
+) -> UnexpectedRows:
     found = batch.validator.get_metric(_metric(f"{metric}.unexpected_index_list", entry))
     rows = [int(label) for label in found or ()][:LIMIT]
     frame = batch.validator.active_batch_data.dataframe
     values = frame.loc[rows, list(columns)].itertuples(index=False, name=None)
-    return FailingRows(tuple(rows), tuple(values))
+    return UnexpectedRows(tuple(rows), tuple(values))
 
 
 def _metric(name: str, entry: SuiteEntry) -> MetricConfiguration:
