@@ -244,16 +244,24 @@ class _Reader:
         root: document.Mapping,
         prefix: tuple[str | int, ...],
     ) -> None:
-        found: dict[Position, Problem] = {}
         unfilled = {p.position for p in self.problems if p.code == "MG109"}
         node = document.find(root, prefix)
-        # A union reports every member's complaint: the deepest one meant what was written.
-        for error in sorted(errors, key=lambda e: -_depth(node, e["loc"])):
+        told: list[tuple[str | int, ...]] = []
+        # A union reports every member's complaint: the deepest one meant what was written, and
+        # a key that some member knows is the last thing to complain of.
+        places = [(_written(node, error["loc"]), _misplaced(error, model)) for error in errors]
+        order = sorted(range(len(errors)), key=lambda i: (-len(places[i][0]), places[i][1]))
+        for error, (path, misplaced) in ((errors[i], places[i]) for i in order):
+            beyond = error["loc"][len(path) :]
+            of_union = len(beyond) > (error["type"] == "missing" or beyond == ("[key]",))
+            around = path[:-1] if misplaced else path
             problem = _problem(error, model, node, root, prefix)
-            deeper = any(_within(other, problem.position) for other in found)
-            if problem.position not in found and problem.position not in unfilled and not deeper:
-                found[problem.position] = problem
-        self.problems += found.values()
+            if problem.position in unfilled or (
+                of_union and any(other[: len(around)] == around for other in told)
+            ):
+                continue
+            told.append(path)
+            self.problems.append(problem)
 
     def _with_profile(
         self, root: document.Mapping, head: Head, profile: str | None
@@ -435,19 +443,21 @@ def _errors(model: type[BaseModel], value: document.Plain) -> Any:
         return error.errors(include_url=False)
 
 
-def _depth(node: document.Node, loc: tuple[str | int, ...]) -> int:
-    """How many parts of `loc` are in the document."""
-    depth = 0
+def _misplaced(error: ErrorDetails, model: type[BaseModel]) -> bool:
+    """Whether a key is unknown to one member of a union, and known to another."""
+    loc = error["loc"]
+    return error["type"] == "extra_forbidden" and str(loc[-1]) in _fields_at(model, loc[:-1])
+
+
+def _written(node: document.Node, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The parts of `loc` that are in the document; the others name a union's members."""
+    path = []
     for part in loc:
         inner = document.find(node, (part,))
         if inner is not node:
-            node, depth = inner, depth + 1
-    return depth
-
-
-def _within(inner: Position, outer: Position) -> bool:
-    """Whether a problem at `inner` already tells of the value that starts at `outer`."""
-    return (inner.file, inner.line) == (outer.file, outer.line) and inner.column > outer.column
+            node = inner
+            path.append(part)
+    return tuple(path)
 
 
 def _problem(
@@ -465,6 +475,8 @@ def _problem(
         case "extra_forbidden":
             at = document.key_position(root, (*prefix, *loc))
             known = _fields_at(model, loc[:-1])
+            if key in known:
+                return Problem("MG107", f"{key!r} does not go with the other keys here", at)
             hint = near(key, known) or f"known keys: {', '.join(sorted(known))}"
             return Problem("MG104", f"unknown key {key!r}", at, hint)
         case "missing":
@@ -492,12 +504,14 @@ def _problem(
 
 
 def _field(loc: tuple[str | int, ...]) -> str:
+    types = ("str", "int", "float", "bool")
     names = [part for part in loc if isinstance(part, str) and re.fullmatch(r"[a-z_]+", part)]
-    return f"{names[-1]}: " if names and names[-1] not in ("str", "int", "float", "bool") else ""
+    names = [name for name in names if name not in types]
+    return f"{names[-1]}: " if names else ""
 
 
 def _lower(message: str) -> str:
-    return re.sub(r"^Input should", "should", message)
+    return re.sub(r"^(Input|String|Value) should", "should", message)
 
 
 def _short(value: document.Plain) -> str:
