@@ -86,6 +86,27 @@ CODES: Final = {
         "The limit's unit is of another dimension than the metric's. A plain number is in the "
         "metric's own unit.",
     ),
+    "MG301": Code(
+        "a name that CI cannot use",
+        "CI systems make job and file names out of stage names. Two stages whose names differ only "
+        "in case, - and _ would become one, and names that begin with mlgate are taken.",
+    ),
+    "MG302": Code(
+        "a GPU that nobody has",
+        "A stage needs a GPU, and the CI file would not know which machine has one.",
+    ),
+    "MG303": Code(
+        "more stages than GitHub has room for",
+        "A GitHub workflow has a largest number of jobs. Split the spec, or compile for Tekton.",
+    ),
+    "MG304": Code(
+        "traffic without protection",
+        "A stage that moves traffic runs in a protected environment, where people can approve it.",
+    ),
+    "MG305": Code(
+        "text that the CI system would replace",
+        "Tekton replaces $(…) and Pipelines-as-Code {{…}} wherever they stand, in names too.",
+    ),
 }
 
 EXITS: Final = {
