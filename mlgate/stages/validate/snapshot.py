@@ -95,8 +95,6 @@ def _row_groups(stream: IO[bytes], footer: pq.FileMetaData) -> Iterator[str]:
 
 def _below(root: str, file: str) -> str:
     """The file's path below the fixed part of `root`; `.` for a dataset of one file."""
-    if file == root:
-        return "."
     parts: Sequence[str] = PurePosixPath(root).parts
     magic = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
     fixed = PurePosixPath(*parts[:magic])

@@ -185,6 +185,13 @@ def test_what_is_left_without_drift_is_no_bias() -> None:
     assert np.mean([at.low > 0 for at in highs]) < 0.06
 
 
+def test_ks_has_the_band_of_dvoretzky_kiefer_and_wolfowitz() -> None:
+    at = ks([500, 500], [450, 550], [True, True]).at(0.95)
+    half = 2 * math.sqrt(math.log(4 / 0.05) / 2000)
+    assert (at.value, at.low) == (pytest.approx(0.05), 0)
+    assert at.high == pytest.approx(0.05 + half)
+
+
 def test_units_widen_what_rows_narrow() -> None:
     x, y = [500, 300, 200], [400, 350, 250]
     assert width(psi(x, y, n=50, m=50)) > 2 * width(psi(x, y))
