@@ -359,7 +359,7 @@ def _change(c: Comparison, limit: Quantity, sign: float, confidence: float) -> _
         return _Finding(Outcome.ERROR, f"has no percentage: the {c.to} is {c.reference:g}")
     # Rounded: 0.97 − 0.96 must not be beyond 0.01.
     change = c.value / c.reference - 1 if relative else c.value - c.reference
-    observed = rounded(sign * change)
+    observed = rounded(sign * change) + 0.0  # −0.0 is 0
     bounds = _bounds(intervals, confidence)
     if bounds is None and (c.difference or c.ratio):
         return _Finding(Outcome.ERROR, _other_confidence(intervals, confidence), observed)
