@@ -200,7 +200,7 @@ def _condition(job: CiJob) -> str:
     terms = ["!cancelled()", "!failure()"]
     if job.privileged:
         terms.append(_PUSH)
-    terms.append(f"contains(fromJSON(needs.{PLAN}.outputs.stages), '{job.stage}')")
+    terms.append(f"contains(fromJSON(needs.{PLAN}.outputs.stages || '[]'), '{job.stage}')")
     return f"${{{{ {' && '.join(terms)} }}}}"
 
 

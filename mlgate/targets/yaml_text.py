@@ -12,6 +12,8 @@ from typing import Final
 _PLAIN: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_./@-]*(?: [A-Za-z0-9_./@()-]+)*$")
 # What YAML 1.1 takes for something else than text, besides what `_PLAIN` leaves out.
 _WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan"})
+# Lines of printable ASCII, the first not indented: a script, which people want to read.
+_BLOCK: Final = re.compile(r"^[!-~][ -~]*[!-~]\n(?:(?:[ -~]*[!-~])?\n)*(?<!\n\n)$")
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -89,6 +91,10 @@ def _entry(head: str, item: Value, depth: int) -> Iterator[str]:
         else:
             yield head
             yield from _lines(item, depth)
+    elif isinstance(item, str) and _BLOCK.match(item):
+        yield f"{head} |"
+        for line in item.removesuffix("\n").split("\n"):
+            yield f"{'  ' * depth}{line}".rstrip()
     else:
         assert isinstance(item, bool | int | str | None)
         yield f"{head} {scalar(item)}"

@@ -18,8 +18,8 @@ class Weigh(Options):
     ran: str | None = None
 
 
-def _weigh(job: Job[Weigh]) -> Evidence:
-    options = job.options
+def _weigh(job: Job[Any]) -> Evidence:
+    options: Weigh = job.options
     if options.ran is not None:
         with open(options.ran, "a", encoding="utf-8") as log:
             log.write(f"{job.stage}\n")
@@ -33,9 +33,7 @@ def _weigh(job: Job[Weigh]) -> Evidence:
     size = measured("bytes", len(data), unit="B")
     if options.nothing:
         size = unmeasured("bytes", "it floats", unit="B")
-    return Evidence(
-        uses="weigh", inputs={}, measurements=(size,), outputs={"copy": artifact(made)}
-    )
+    return Evidence(uses="weigh", inputs={}, measurements=(size,), outputs={"copy": artifact(made)})
 
 
 class Attest(Weigh):

@@ -1,0 +1,51 @@
+"""actions/ and tekton/ say what the stage list says."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from mlgate.stages import STAGES
+from mlgate.targets import actions, tasks
+from mlgate.targets.pins import PINS
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_actions_and_tasks_are_up_to_date(assert_file: Callable[[str, str], None]) -> None:
+    for path, text in {**actions.catalog(STAGES), **tasks.catalog(STAGES)}.items():
+        assert_file(path, text)
+
+
+def test_nothing_is_left_of_stages_that_are_gone() -> None:
+    made = {*actions.catalog(STAGES), *tasks.catalog(STAGES)}
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in (
+            "actions/*/action.yml",
+            "tekton/task/**/*.yaml",
+            "tekton/stepaction/**/*.yaml",
+        )
+        for path in ROOT.glob(pattern)
+    }
+    assert found - made == set()
+
+
+def test_every_action_of_others_is_pinned_to_a_commit() -> None:
+    for commit, version in PINS.values():
+        assert re.fullmatch(r"[0-9a-f]{40}", commit)
+        assert re.fullmatch(r"v\d+\.\d+\.\d+", version)
+    for path, text in actions.catalog(STAGES).items():
+        for uses in re.findall(r"uses: (.*)", text):
+            assert re.fullmatch(r'"\$/actions/\w+"|\S+@[0-9a-f]{40} # v[\d.]+', uses), (path, uses)
+
+
+def test_the_locks_hold_every_dependency() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = project.split("\ndependencies = [")[1].split("\n]")[0]
+    wanted = set(re.findall(r'^\s*"([A-Za-z0-9_-]+)', listed, re.MULTILINE))
+    assert len(wanted) > 5
+    for extra in ("cpu", "gpu"):
+        lock = (ROOT / f"actions/lib/requirements-{extra}.txt").read_text(encoding="utf-8")
+        locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+        assert wanted - locked == set()
+        assert lock.count("--hash=sha256:") > len(locked)
