@@ -8,6 +8,7 @@ import click
 from mlgate.check import check
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import read_spec, spec_options
+from mlgate.cli.outputs import to_github
 from mlgate.cli.progress import watch
 from mlgate.gate import Outcome
 from mlgate.render import json as as_json
@@ -68,6 +69,8 @@ def command(
     file = str(locate(spec))
     if form == "json":
         click.echo(as_json.render(report), nl=False)
+    elif form == "github":
+        to_github(report, file=file, folder=checked.folder)
     else:
         click.echo(text.render(report, paint=paint, file=file), nl=False)
         click.echo(f"report: {checked.folder / 'report.html'}", err=True)

@@ -6,6 +6,9 @@ import click
 
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import read_spec, spec_options
+from mlgate.errors import SpecError
+from mlgate.plan import resolve
+from mlgate.targets import problems
 
 
 @click.command()
@@ -19,6 +22,8 @@ def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], f
     """
     with errors_as_json(form == "json"):
         loaded = read_spec(spec, profile, settings)
+        if found := problems(resolve(loaded, everything=True)):
+            raise SpecError(found)
     if form == "json":
         click.echo('{"schema": "mlgate/problems/v1", "problems": []}')
         return
