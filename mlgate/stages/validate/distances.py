@@ -81,7 +81,7 @@ def psi(x: Counts, y: Counts, *, n: float | None = None, m: float | None = None)
         + _variance(q, log + 1 - p / q) / m
         + 2 * noise * (1 / n + 1 / m)
     )
-    least = (k - 1) * (1 / sum(x) + 1 / sum(y))
+    least = (k - 1) * float(1 / np.sum(x) + 1 / np.sum(y))
     deviation = math.sqrt(variance)
     return normal(raw - noise, deviation, math.inf, int(min(n, m)), extra=noise - least)
 
@@ -101,7 +101,7 @@ def js(x: Counts, y: Counts, *, n: float | None = None, m: float | None = None) 
     variance = (
         _variance(p, log_p / 2) / n + _variance(q, log_q / 2) / m + 2 * noise * (1 / n + 1 / m) / 8
     )
-    least = (k - 1) * (1 / sum(x) + 1 / sum(y)) / 8
+    least = (k - 1) * float(1 / np.sum(x) + 1 / np.sum(y)) / 8
     deviation = math.sqrt(variance)
     return normal(raw - noise, deviation, math.log(2), int(min(n, m)), extra=noise - least)
 

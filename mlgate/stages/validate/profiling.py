@@ -124,13 +124,21 @@ def _columns(
             reason = f"columns of type {_short(field.type)} have no profile"
         elif like is not None and known is None:
             reason = "not in the profile that gives the bins"
-        elif known is not None and known.kind != kind:
+        elif known is not None and (
+            known.kind != kind
+            or (kind == "temporal" and _scale(known.type) != _scale(str(field.type)))
+        ):
             reason = f"another kind of type than in the profile that gives the bins ({known.type})"
         else:
             wanted.append(_Bins(field.name, field.type, kind))
             continue
         skipped.append(Skipped(name=field.name, type=str(field.type), reason=reason))
     return wanted, skipped
+
+
+def _scale(type_: str) -> str:
+    """What a temporal column counts: date, timestamp, time or duration."""
+    return type_.split("[")[0].rstrip("0123456789")
 
 
 def _short(type_: pa.DataType) -> str:

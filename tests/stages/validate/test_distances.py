@@ -55,6 +55,7 @@ def test_equal_counts_are_no_distance(pair: tuple[list[int], list[int]]) -> None
     for distance in (psi, js):
         at = distance(x, x).at(0.95)
         assert at.value == at.low == 0
+        assert {type(end) for end in (at.value, at.low, at.high)} == {float}
     assert ks(x, x, [True] * len(x)).value == 0
     assert ks(x, [7 * c for c in x], [True] * len(x)).value == pytest.approx(0, abs=1e-12)
 

@@ -133,6 +133,13 @@ def test_columns_that_cannot_be_compared_have_reasons(tmp_path: Path) -> None:
     }
 
 
+def test_days_are_not_microseconds(tmp_path: Path) -> None:
+    days, moments = (pa.array(range(100), t) for t in (pa.int32(), pa.int64()))
+    before, after = days.cast(pa.date32()), moments.cast(pa.timestamp("us"))
+    found = one(tmp_path, before, after, times=True)
+    assert "date32[day] in one and timestamp[us] in the other" in found.reasons["psi"]
+
+
 def test_times_move_by_nature(tmp_path: Path) -> None:
     at = pa.table({"at": pa.array(range(1000), pa.timestamp("s")), "x": range(1000)})
     found = drift(tmp_path, at, at)
