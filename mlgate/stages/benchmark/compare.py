@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 Arm = Literal["baseline", "candidate", "sentinel"]
 
 ARMS: Final[tuple[Arm, ...]] = ("baseline", "candidate", "sentinel")
-SENTINEL_EVERY: Final = 4
+SENTINEL_SHARE: Final = 0.25
 MOST_PREEMPTED: Final = 0.25
 _SENTINEL_TOLERANCE: Final = 0.01
 _SENTINEL_CONFIDENCE: Final = 0.999
@@ -40,7 +40,11 @@ _WARM: Final = 30
 
 @dataclass(frozen=True)
 class Epoch:
-    """Wall and thread-CPU nanoseconds of each arm's queries; the sentinel ran in every 4th pair."""
+    """Wall and thread-CPU nanoseconds of each arm's queries, in pairs.
+
+    The sentinel ran in the first pairs only, and in each of them: an arm that runs more rarely
+    than its partner finds colder caches, and would disagree for that alone.
+    """
 
     wall: Mapping[Arm, Integers]
     cpu: Mapping[Arm, Integers]
@@ -84,9 +88,10 @@ def _interleaved(
     arms = {arm: (opened[arm].run, opened[arm].bindings) for arm in ARMS}
     with steady():
         block = 0
-        end = clock() + int(seconds * 1e9)
-        while (clock() < end or block < _LEAST_PAIRS) and block < most:
-            order = pair if block % SENTINEL_EVERY else three
+        now = clock()
+        watched, end = now + int(SENTINEL_SHARE * seconds * 1e9), now + int(seconds * 1e9)
+        while ((now := clock()) < end or block < _LEAST_PAIRS) and block < most:
+            order = three if now < watched or block < _LEAST_PAIRS else pair
             rng.shuffle(order)
             for arm in order:
                 run, bindings = arms[arm]
@@ -123,7 +128,9 @@ class Sentinel:
 def sentinel_of(epochs: Sequence[Epoch]) -> Sentinel:
     """What the A/A arm says."""
     logs = [
-        _median_log_ratio(epoch.wall["sentinel"], epoch.wall["baseline"][::SENTINEL_EVERY])
+        _median_log_ratio(
+            epoch.wall["sentinel"], epoch.wall["baseline"][: len(epoch.wall["sentinel"])]
+        )
         for epoch in epochs
     ]
     found = trimmed_estimate(logs, (_SENTINEL_CONFIDENCE,))
@@ -220,10 +227,10 @@ def preempted_share(epochs: Sequence[Epoch]) -> float:
 
 def series_of(name: str, epochs: Sequence[Epoch]) -> dict[str, Integers]:
     """The epochs as long series of a recording; `epochs_from` is the way back."""
-    series = {
-        f"{name}.pairs": np.asarray([len(e.wall["baseline"]) for e in epochs], dtype=np.int64)
-    }
+    series: dict[str, Integers] = {}
     for arm in ARMS:
+        sizes = [len(e.wall[arm]) for e in epochs]
+        series[f"{name}.{arm}.sizes"] = np.asarray(sizes, dtype=np.int64)
         series[f"{name}.{arm}.wall"] = _joined([e.wall[arm] for e in epochs])
         series[f"{name}.{arm}.cpu"] = _joined([e.cpu[arm] for e in epochs])
     return series
@@ -231,17 +238,15 @@ def series_of(name: str, epochs: Sequence[Epoch]) -> dict[str, Integers]:
 
 def epochs_from(name: str, series: Mapping[str, Integers]) -> list[Epoch]:
     """The epochs that `series_of` stored."""
-    pairs = series[f"{name}.pairs"]
     walls: dict[Arm, list[Integers]] = {}
     cpus: dict[Arm, list[Integers]] = {}
     for arm in ARMS:
-        sizes = -(-pairs // SENTINEL_EVERY) if arm == "sentinel" else pairs
-        cuts = np.cumsum(sizes)[:-1]
+        cuts = np.cumsum(series[f"{name}.{arm}.sizes"])[:-1]
         walls[arm] = np.split(series[f"{name}.{arm}.wall"], cuts)
         cpus[arm] = np.split(series[f"{name}.{arm}.cpu"], cuts)
     return [
         Epoch({arm: walls[arm][e] for arm in ARMS}, {arm: cpus[arm][e] for arm in ARMS})
-        for e in range(len(pairs))
+        for e in range(len(series[f"{name}.baseline.sizes"]))
     ]
 
 

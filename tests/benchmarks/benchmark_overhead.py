@@ -1,0 +1,90 @@
+"""What the harness adds to a query, and whether a stall reaches the percentile.
+
+Overhead: the closed loop against the same calls in a bare loop, in turn, as medians per query.
+Stall: one stall of 200 ms in 5 s at 100 queries a second, against the value by arithmetic, and
+beside it what counting from the actual start (coordinated omission) would have said.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mlgate.stages.benchmark.inputs import make_feeds
+from mlgate.stages.benchmark.load import closed_loop, open_loop, steady
+from mlgate.stages.benchmark.session import Runtime, open_session, ports_of, prepare
+from mlgate.stages.benchmark.statistics import percentile_of
+from tests.stages.benchmark.onnx_models import write_chain
+
+
+def overhead(rounds: int, queries: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        session = open_session(write_chain(Path(folder) / "m.onnx", layers=1, width=4), Runtime())
+        prepared = prepare(session, make_feeds(ports_of(session), {}, {}, {}), Runtime())
+    run, ring, clock = prepared.run, prepared.bindings, time.perf_counter_ns
+    binding = ring[0]
+    bare, ours, inside = [], [], []
+    for _ in range(rounds):
+        with steady():
+            begun = clock()
+            for _ in range(queries):
+                run(binding, None)
+            bare.append((clock() - begun) / queries)
+        trace = closed_loop(run, ring, 60.0, most=queries)
+        ours.append(float(trace.completed[-1]) / queries)
+        inside.append(float(np.median(trace.latency)))
+    print(
+        f"one query: bare {np.median(bare):.0f} ns, in the closed loop {np.median(ours):.0f} ns: "
+        f"the harness adds {np.median(ours) - np.median(bare):.0f} ns "
+        f"(least of {rounds} rounds {min(ours) - min(bare):.0f} ns); "
+        f"median latency recorded {np.median(inside):.0f} ns"
+    )
+
+
+def stall(rounds: int) -> None:
+    gap, count, stalled, service = 10_000_000, 500, 200_000_000, 500_000
+    analytic = np.sort(
+        np.asarray([max(service, stalled - i * (gap - service)) for i in range(count)])
+    )
+    errors = []
+    for _ in range(rounds):
+        seen = [0]
+        own: list[int] = []
+
+        def run(binding: object, options: object) -> None:
+            begun = time.perf_counter_ns()
+            seen[0] += 1  # noqa: B023
+            until = begun + (stalled if seen[0] == 250 else service)  # noqa: B023
+            while time.perf_counter_ns() < until:
+                pass
+            own.append(time.perf_counter_ns() - begun)  # noqa: B023
+
+        arrivals = np.arange(count, dtype=np.int64) * gap
+        trace = open_loop(run, [["q"]], arrivals, patience=1.0)
+        p99 = percentile_of(np.sort(trace.latency), 0.99)
+        naive = percentile_of(np.sort(np.asarray(own)), 0.99)
+        truth = percentile_of(analytic, 0.99)
+        errors.append(p99 / truth - 1)
+        print(
+            f"stall: p99 {p99 / 1e6:.1f} ms, by arithmetic {truth / 1e6:.1f} ms "
+            f"({100 * errors[-1]:+.1f} %); from the actual start {naive / 1e6:.2f} ms "
+            f"({truth / naive:.0f} times too good)"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of the overhead")
+    parser.add_argument("--queries", type=int, default=20_000, help="queries in a round")
+    parser.add_argument("--stalls", type=int, default=3, help="runs with a stall")
+    options = parser.parse_args()
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    overhead(options.rounds, options.queries)
+    stall(options.stalls)
+
+
+if __name__ == "__main__":
+    main()
