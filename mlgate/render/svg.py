@@ -20,7 +20,7 @@ def draw(figure: Figure) -> str:
     height = _HEIGHT + (bottom - _BOTTOM)
     xs = [x for s in figure.series for x in s.x]
     ys = [y for s in figure.series for y in (*s.y, *s.low, *s.high)] + list(figure.limits)
-    if figure.kind == "bars" or (figure.y_scale == "linear" and ys and min(ys) >= 0):
+    if figure.kind == "bars":  # a bar's length is what is compared
         ys = [*ys, 0.0]
     margin = 0.5 if named else 0.0
     x = _scale(xs, figure.x_scale, _LEFT, _WIDTH - _RIGHT, pad=margin)
@@ -38,7 +38,7 @@ def draw(figure: Figure) -> str:
             f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>'
         )
         parts.append(
-            f'<text class="limit" x="{_WIDTH - _RIGHT}" y="{_n(y(limit) - 4)}" text-anchor="end">limit {limit:g}</text>'
+            f'<text class="limit" x="{_WIDTH - _RIGHT}" y="{_n(y(limit) - 4)}" text-anchor="end">{limit:g}</text>'
         )
     parts += _legend(figure)
     parts.append("</svg>")
