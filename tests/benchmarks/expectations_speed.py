@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=5_000_000, help="default 5,000,000")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each engine (default 1)")
-    parser.add_argument("--memory", type=int, default=300, help="cap of DuckDB in MB (default 300)")
+    parser.add_argument("--memory", type=int, default=100, help="cap of DuckDB in MB (default 100)")
     parser.add_argument("--threads", type=int, default=2, help="of DuckDB (default 2)")
     parser.add_argument("--only", choices=["duckdb", "peer"], help="run one engine only")
     parser.add_argument("--spark", action="store_true", help="run Spark as well")

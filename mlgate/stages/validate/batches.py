@@ -60,18 +60,21 @@ def open_batch(table: Table, engine: Literal["auto", "duckdb", "pandas", "spark"
 
 def _duckdb(table: Table) -> Batch:
     types = {f.name: f.type for f in table.schema}
+    made: dict[str, str] = {}
     return Batch(
         engine="duckdb",
-        validator=_duckdb_validator(table, table.view, types),
+        validator=_duckdb_validator(table, table.view, types, made),
         columns=tuple(types),
         types=types,
         table=table,
-        numbered=_duckdb_validator(table, table.numbered_view, {**types, ROW: pa.int64()}),
+        numbered=_duckdb_validator(table, table.numbered_view, {**types, ROW: pa.int64()}, made),
     )
 
 
-def _duckdb_validator(table: Table, view: str, types: Mapping[str, pa.DataType]) -> Validator:
-    engine = DuckDBExecutionEngine(table, columns=types)
+def _duckdb_validator(
+    table: Table, view: str, types: Mapping[str, pa.DataType], made: dict[str, str]
+) -> Validator:
+    engine = DuckDBExecutionEngine(table, columns=types, made=made)
     data = SqlAlchemyBatchData(execution_engine=engine, table_name=view, create_temp_table=False)
     return Validator(execution_engine=engine, batches=[GXBatch(data=data)])
 

@@ -5,7 +5,8 @@ not forgive. This engine lets SQLAlchemy write the SQL and runs it on the connec
 no DuckDB dialect package, connection pool, transaction or reflection is involved.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
@@ -20,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from mlgate.stages.validate.gx import MetricConfiguration, SqlAlchemyExecutionEngine
 from mlgate.stages.validate.table import Table
 
+_NUMBERS: Final = itertools.count()
 # GX asks for lists of unexpected values even when nothing is wrong, and takes them in any order.
 # They are read in file order, and only when needed, by `unexpected_rows`.
 _NOT_ASKED: Final = (".unexpected_values", ".unexpected_index_list", ".unexpected_index_query")
@@ -57,14 +59,17 @@ class DuckDBExecutionEngine(SqlExecutionEngine):
     """GX metrics on one view of a `Table`. Metrics that this class has no provider for are the
     SQLAlchemy engine's. Errors of DuckDB come out as `duckdb.Error`."""
 
-    def __init__(self, table: Table, *, columns: Mapping[str, pa.DataType]) -> None:
+    def __init__(
+        self, table: Table, *, columns: Mapping[str, pa.DataType], made: dict[str, str]
+    ) -> None:
         engine = Engine(
             NullPool(_never_connect), DuckDBDialect(), sa.make_url("duckdb://"), echo=False
         )
         super().__init__(engine=engine, create_temp_table=False)
         self.duckdb: duckdb.DuckDBPyConnection = table.connection
         self.columns = dict(columns)
-        self._registered: list[str] = []
+        self.table = table
+        self._made = made
 
     def compiled(self, query: sa.ClauseElement) -> tuple[str, list[Any]]:
         """The SQL text of `query` with `$n` parameters, and their values."""
@@ -110,18 +115,29 @@ class DuckDBExecutionEngine(SqlExecutionEngine):
         text, parameters = self.compiled(values)
         yield from self.duckdb.execute(text, parameters).to_arrow_reader(100_000)
 
-    def register(self, values: Collection[Any], type_: pa.DataType) -> sa.TableClause:
-        """A table with one column `value` that holds `values`; it lives as long as the engine."""
-        name = f"mlgate_values_{id(self)}_{len(self._registered)}"
-        self._registered.append(name)
-        self.duckdb.register(name, pa.table({"value": pa.array(values, type=type_)}))
-        return sa.table(name, sa.column("value"))
+    def once(self, query: sa.Select[Any], what: str, make: Callable[[], str]) -> sa.TableClause:
+        """The table whose name `make` gives, made once for this `query` and purpose `what`.
 
-    def close(self) -> None:
-        """Drop what was registered; the connection belongs to the `Table` and stays open."""
-        for name in getattr(self, "_registered", ()):
-            self.duckdb.unregister(name)
-        self._registered = []
+        A verdict and the search for its rows need the same table, though on two views.
+        """
+        text, values = self.compiled(query)
+        key = f"{what} {values} {text.replace(self.table.numbered_view, self.table.view)}"
+        if key not in self._made:
+            self._made[key] = make()
+        return sa.table(self._made[key], sa.column("value"))
+
+    def stored(self, query: sa.Select[Any]) -> str:
+        """The name of a temporary table with the rows of `query`: one column, `value`."""
+        name = f"mlgate_values_{next(_NUMBERS)}"
+        text, values = self.compiled(query)
+        self.duckdb.execute(f"create temp table {name}(value) as {text}", values)
+        return name
+
+    def registered(self, values: Collection[Any], type_: pa.DataType) -> str:
+        """The name of a table with one column, `value`, that holds `values`."""
+        name = f"mlgate_values_{next(_NUMBERS)}"
+        self.duckdb.register(name, pa.table({"value": pa.array(values, type=type_)}))
+        return name
 
 
 def _never_connect() -> Any:

@@ -122,16 +122,21 @@ class _Unique(ColumnMapMetricProvider):
     condition_metric_name = "column_values.unique"
 
     @column_condition_partial(engine=DuckDBExecutionEngine)
-    def _duckdb(cls, column: Any, _table: Any, **_: Any) -> Condition:
+    def _duckdb(
+        cls, column: Any, _table: Any, _execution_engine: DuckDBExecutionEngine, **_: Any
+    ) -> Condition:
         value = sa.column(column.name)
-        repeated = (
+        query = (
             sa.select(value)
             .select_from(source_of(_table))
             .where(value.is_not(None))
             .group_by(value)
             .having(sa.func.count() > 1)
         )
-        return column.not_in(repeated)
+        repeated = _execution_engine.once(
+            query, "repeated", lambda: _execution_engine.stored(query)
+        )
+        return column.not_in(sa.select(repeated.c.value))
 
 
 class _CompoundUnique(MulticolumnMapMetricProvider):

@@ -76,7 +76,7 @@ def _regex(
         _execution_engine.duckdb.execute("select regexp_matches('', ?)", [regex]).fetchone()
     except duckdb.Error:
         pattern = re.compile(regex)  # raises re.error when Python refuses it as well
-        return _checked(column, matches_regex(pattern), _execution_engine, _table)
+        return _checked(column, matches_regex(pattern), f"regex {regex}", _execution_engine, _table)
     return sa.func.regexp_matches(sa.cast(column, sa.VARCHAR), regex)
 
 
@@ -155,7 +155,13 @@ class _MatchFormat(ColumnMapMetricProvider):
         _table: Any,
         **_: Any,
     ) -> Condition:
-        return _checked(column, matches_format(strftime_format), _execution_engine, _table)
+        return _checked(
+            column,
+            matches_format(strftime_format),
+            f"format {strftime_format}",
+            _execution_engine,
+            _table,
+        )
 
 
 class _IsJson(ColumnMapMetricProvider):
@@ -165,7 +171,7 @@ class _IsJson(ColumnMapMetricProvider):
     def _duckdb(
         cls, column: Any, _execution_engine: DuckDBExecutionEngine, _table: Any, **_: Any
     ) -> Condition:
-        return _checked(column, is_json, _execution_engine, _table)
+        return _checked(column, is_json, "json", _execution_engine, _table)
 
 
 class _MatchJsonSchema(ColumnMapMetricProvider):
@@ -183,7 +189,13 @@ class _MatchJsonSchema(ColumnMapMetricProvider):
         _table: Any,
         **_: Any,
     ) -> Condition:
-        return _checked(column, matches_json_schema(json_schema), _execution_engine, _table)
+        return _checked(
+            column,
+            matches_json_schema(json_schema),
+            f"schema {json_schema}",
+            _execution_engine,
+            _table,
+        )
 
 
 class _IsDate(ColumnMapMetricProvider):
@@ -193,22 +205,23 @@ class _IsDate(ColumnMapMetricProvider):
     def _duckdb(
         cls, column: Any, _execution_engine: DuckDBExecutionEngine, _table: Any, **_: Any
     ) -> Condition:
-        return _checked(column, is_date, _execution_engine, _table)
+        return _checked(column, is_date, "date", _execution_engine, _table)
 
 
 def _checked(
-    column: Any, holds: Callable[[Any], bool], engine: DuckDBExecutionEngine, table: Any
+    column: Any, holds: Callable[[Any], bool], what: str, engine: DuckDBExecutionEngine, table: Any
 ) -> Condition:
     """True where `holds(value)`: Python looks at each distinct value once, in batches."""
     value = sa.column(column.name)
     distinct = sa.select(value).select_from(source_of(table)).where(value.is_not(None)).distinct()
-    wrong = [
-        found
-        for batch in engine.batches_of(distinct)
-        for found in batch.column(0).to_pylist()
-        if not holds(found)
-    ]
-    if not wrong:
-        return sa.true()
-    values = engine.register(wrong, engine.columns[column.name])
-    return column.not_in(sa.select(values.c.value))
+
+    def wrong() -> str:
+        values = [
+            found
+            for batch in engine.batches_of(distinct)
+            for found in batch.column(0).to_pylist()
+            if not holds(found)
+        ]
+        return engine.registered(values, engine.columns[column.name])
+
+    return column.not_in(sa.select(engine.once(distinct, what, wrong).c.value))

@@ -6,7 +6,7 @@ looked at again: a few scans, and at most `_SMALL` values at a time.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -76,14 +76,16 @@ def _values_of(
     found: dict[int, Any] = {}
     todo = [_Range(None, top, 0, count, tuple(dict.fromkeys(ranks)))]
     while todo:
-        here = todo.pop()
-        if here.count <= _SMALL:
-            values = _sorted_values(connection, source, here)
-            found |= {rank: values[rank - here.below - 1] for rank in here.ranks}
-        elif (edges := _edges(connection, source, here)) is None:
-            found |= dict.fromkeys(here.ranks, here.upto)
-        else:
-            todo += _split(connection, source, here, edges)
+        small = [here for here in todo if here.count <= _SMALL]
+        for group in _groups(small):
+            found |= _looked_up(connection, source, group)
+        large, todo = [here for here in todo if here.count > _SMALL], []
+        for here in large:
+            edges = _edges(connection, source, here)
+            if edges is None:
+                found |= dict.fromkeys(here.ranks, here.upto)
+            else:
+                todo += _split(connection, source, here, edges)
     return found
 
 
@@ -160,12 +162,37 @@ def _split(
     return ranges
 
 
-def _sorted_values(
-    connection: duckdb.DuckDBPyConnection, source: Source, here: _Range
-) -> list[Any]:
-    where, bounds = _where(source, here)
-    query = f"select {source.column} from {source.relation} where {where} order by 1"  # noqa: S608
-    return [row[0] for row in connection.execute(query, bounds).fetchall()]
+def _groups(ranges: list[_Range]) -> Iterator[list[_Range]]:
+    """Ranges in order of their values, as many at a time as hold at most `_SMALL` values."""
+    group: list[_Range] = []
+    for here in sorted(ranges, key=lambda one: one.below):
+        if group and sum(one.count for one in group) + here.count > _SMALL:
+            yield group
+            group = []
+        group.append(here)
+    if group:
+        yield group
+
+
+def _looked_up(
+    connection: duckdb.DuckDBPyConnection, source: Source, group: list[_Range]
+) -> dict[int, Any]:
+    """One scan for all ranges of the group: they follow one another in the sorted values."""
+    conditions, bounds = [], list(source.parameters)
+    for here in group:
+        condition, values = _where(replace(source, parameters=tuple(bounds)), here)
+        conditions.append(f"({condition})")
+        bounds = values
+    query = (
+        f"select {source.column} from {source.relation} "  # noqa: S608 - names are quoted
+        f"where {' or '.join(conditions)} order by 1"
+    )
+    values = [row[0] for row in connection.execute(query, bounds).fetchall()]
+    found, first = {}, 0
+    for here in group:
+        found |= {rank: values[first + rank - here.below - 1] for rank in here.ranks}
+        first += here.count
+    return found
 
 
 def _one(
