@@ -27,6 +27,13 @@ class MlgateError(Exception):
         self.hint = hint
 
 
+def harmless(text: str) -> str:
+    """Text that came from data or a file, on one line: it cannot command a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
+
+
 @dataclass(frozen=True)
 class Position:
     """A place in a text file; `line` and `column` count from 1."""

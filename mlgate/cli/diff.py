@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from mlgate.check import judge
+from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import root_of
+from mlgate.errors import harmless
 from mlgate.report import Ran, Report
 from mlgate.store import FOLDER
 
@@ -25,7 +27,8 @@ def command(a: str, b: str | None, spec: Path | None, everything: bool, form: st
     that differ, each with its interval.
     """
     root = root_of(spec) / FOLDER
-    before, after = judge(root, a).report, judge(root, b).report
+    with errors_as_json(form == "json"):
+        before, after = judge(root, a).report, judge(root, b).report
     rows = [row for row in _rows(before, after) if everything or row["before"] != row["after"]]
     if form == "json":
         document = {
@@ -41,7 +44,9 @@ def command(a: str, b: str | None, spec: Path | None, everything: bool, form: st
         click.echo("no measurement differs")
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        click.echo(f"{row['name']:<{width}}  {_number(row['before'])} → {_number(row['after'])}")
+        click.echo(
+            f"{harmless(row['name']):<{width}}  {_number(row['before'])} → {_number(row['after'])}"
+        )
 
 
 def _rows(before: Report, after: Report) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import click
 
 from mlgate.check import compare_with_stored, judge
 from mlgate.cli.check import paint
+from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import root_of
 from mlgate.render import json as as_json
 from mlgate.render import text
@@ -24,8 +25,9 @@ def command(ctx: click.Context, run: str | None, spec: Path | None, form: str) -
     RUN is the name of a folder in .mlgate/runs; without it, the last run. Nothing is measured.
     It is an error (exit 3) when the stored verdict.json is not what the evidence says.
     """
-    checked = judge(root_of(spec) / FOLDER, run)
-    compare_with_stored(checked)
+    with errors_as_json(form == "json"):
+        checked = judge(root_of(spec) / FOLDER, run)
+        compare_with_stored(checked)
     if form == "verdict":
         sys.stdout.buffer.write(checked.report.verdict())
     elif form == "json":

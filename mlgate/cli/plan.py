@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mlgate.check import prepare
+from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import read_spec, spec_options
 from mlgate.plan import Key, Node, why_missed
 from mlgate.store import FOLDER, Store
@@ -28,8 +29,9 @@ def command(
 
     A stage that is not cached says which input changed since it last finished.
     """
-    loaded = read_spec(spec, profile, settings)
-    plan, keys = prepare(loaded, only=only, now=datetime.now(UTC))
+    with errors_as_json(form == "json"):
+        loaded = read_spec(spec, profile, settings)
+        plan, keys = prepare(loaded, only=only, now=datetime.now(UTC))
     store = Store(loaded.folder / FOLDER)
     rows = [_row(node, keys[node.id], store) for node in plan.nodes]
     if form == "json":

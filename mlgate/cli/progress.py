@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import click
 
+from mlgate.errors import harmless
 from mlgate.execute import News
 from mlgate.render.text import MARKS
 from mlgate.report import Broke
@@ -24,9 +25,9 @@ def watch() -> Iterator[Callable[[News], None]]:
 
 def _line(news: News) -> None:
     if news.what == "started":
-        click.echo(f"{news.stage}: started ({news.detail})", err=True)
+        click.echo(f"{news.stage}: started ({harmless(news.detail)})", err=True)
     elif news.what == "retry":
-        click.echo(f"{news.stage}: trying again ({news.detail})", err=True)
+        click.echo(f"{news.stage}: trying again ({harmless(news.detail)})", err=True)
     elif news.what in ("finished", "cached") and news.result is not None:
         cached = " (cached)" if news.what == "cached" else ""
         click.echo(f"{news.stage}: {news.result.outcome}{cached}", err=True)
@@ -65,7 +66,7 @@ def _live() -> Iterator[Callable[[News], None]]:
                 started = doing.pop(news.stage, None)
                 took = f" in {now - started[1]:.1f} s" if started else ""
                 mark = MARKS[news.result.outcome]
-                why = f": {news.result.message}" if isinstance(news.result, Broke) else ""
+                why = f": {harmless(news.result.message)}" if isinstance(news.result, Broke) else ""
                 cached = " (cached)" if news.what == "cached" else ""
                 live.console.print(
                     Text(f"{mark} {news.stage}: {news.result.outcome}{cached}{took}{why}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mlgate.check import RENDERERS, judge
+from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import root_of
 from mlgate.store import FOLDER, write_atomic
 
@@ -20,7 +21,8 @@ def command(run: str | None, spec: Path | None, form: str, out: Path | None) -> 
     RUN is the name of a folder in .mlgate/runs; without it, the last run. The exit code is 0
     whatever the verdict was: this shows, `mlgate judge` judges.
     """
-    text = RENDERERS[form](judge(root_of(spec) / FOLDER, run).report)
+    with errors_as_json(form == "json" and out is None):
+        text = RENDERERS[form](judge(root_of(spec) / FOLDER, run).report)
     if out is None:
         click.echo(text, nl=False)
     else:

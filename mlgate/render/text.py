@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from mlgate.errors import harmless
 from mlgate.gate import GateResult, Outcome
 from mlgate.report import Broke, NotRun, Ran, Report, Result
 
@@ -62,11 +63,11 @@ def _body(result: Result, width: int, paint: Paint) -> Iterator[str]:
                 message = gate.message.removeprefix(f"{gate.metric} ")
                 if gate.message.startswith(gate.metric + "{"):
                     message = gate.message.removeprefix(gate.metric)
-                yield f"    {mark}{pad} {gate.metric:<{width}}  {message}"
+                yield f"    {mark}{pad} {gate.metric:<{width}}  {harmless(message)}"
         case Broke():
-            yield f"    {paint('✗ error', Outcome.ERROR)}        {result.message}"
+            yield f"    {paint('✗ error', Outcome.ERROR)}        {harmless(result.message)}"
             if result.hint:
-                yield f"                   hint: {result.hint}"
+                yield f"                   hint: {harmless(result.hint)}"
         case NotRun():
             yield f"      not run: {result.because}"
 
@@ -78,9 +79,10 @@ def _last(report: Report, paint: Paint, file: str) -> Iterator[str]:
             for gate, line in zip(result.gates, result.lines, strict=True):
                 if gate.rank > Outcome.WARN:
                     word = "error" if gate.rank is not Outcome.INCONCLUSIVE else "warning"
-                    yield f"{file}:{line}: {word}[{stage}/{gate.metric}]: {gate.message}"
+                    said = harmless(gate.message)
+                    yield f"{file}:{line}: {word}[{stage}/{gate.metric}]: {said}"
     counts = [gate.rank for gate in _gates(report)]
     parts = [f"{counts.count(rank)} {rank}" for rank in reversed(Outcome) if counts.count(rank)]
     tally = f" ({', '.join(parts)})" if parts else ""
     verdict = paint(f"{str(report.outcome).upper()}", report.outcome)
-    yield f"{verdict}  {report.name} {WORDS[report.outcome]}{tally}"
+    yield f"{verdict}  {harmless(report.name)} {WORDS[report.outcome]}{tally}"
