@@ -8,15 +8,16 @@ from mlgate.figure import Figure, Series
 
 _WIDTH, _HEIGHT = 720, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 52
-_SLANTED = 78  # room for slanted names below a categorical axis
+_NAMED_POINTS = 16
+_LONGEST = 22  # letters of a name that are shown
 
 Scale = Callable[[float], float]
 
 
 def draw(figure: Figure) -> str:
     """The plot. Points that are not finite are left out, and the caption says how many."""
-    named = any(series.labels for series in figure.series)
-    bottom = _BOTTOM + (_SLANTED - 30 if named else 0)
+    named = figure.kind in ("bars", "intervals") and any(s.labels for s in figure.series)
+    bottom = _slanted(figure) if named else _BOTTOM
     height = _HEIGHT + (bottom - _BOTTOM)
     xs = [x for s in figure.series for x in s.x]
     ys = [y for s in figure.series for y in (*s.y, *s.low, *s.high)] + list(figure.limits)
@@ -38,11 +39,17 @@ def draw(figure: Figure) -> str:
             f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>'
         )
         parts.append(
-            f'<text class="limit" x="{_WIDTH - _RIGHT}" y="{_n(y(limit) - 4)}" text-anchor="end">{limit:g}</text>'
+            f'<text class="limit" x="{_WIDTH - _RIGHT}" y="{_n(y(limit) - 4)}" text-anchor="end">{limit:.4g}</text>'
         )
     parts += _legend(figure)
     parts.append("</svg>")
     return "".join(parts)
+
+
+def _slanted(figure: Figure) -> int:
+    """Room for slanted names below a categorical axis."""
+    longest = max(len(name) for s in figure.series for name in s.labels)
+    return 24 + round(4.6 * min(longest, _LONGEST))
 
 
 def _scale(values: list[float], kind: str, start: float, end: float, pad: float = 0.0) -> Scale:
@@ -54,6 +61,8 @@ def _scale(values: list[float], kind: str, start: float, end: float, pad: float 
     span = high - low
     if not pad:
         high += 0.04 * span
+        if kind == "linear" and min(finite) != 0:
+            low -= 0.04 * span
 
     def place(value: float) -> float:
         if kind == "log":
@@ -105,7 +114,7 @@ def _names(figure: Figure, x: Scale, base: float) -> Iterator[str]:
     yield f'<line class="base" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_n(base)}" y2="{_n(base)}"/>'
     series = max(figure.series, key=lambda s: len(s.labels))
     for at, name in zip(series.x, series.labels, strict=True):
-        shown = name if len(name) <= 16 else name[:15] + "…"
+        shown = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
         yield (
             f'<text transform="translate({_n(x(at) + 3)} {_n(base + 14)}) rotate(-40)" '
             f'text-anchor="end">{escape(shown)}</text>'
@@ -141,6 +150,13 @@ def _marks(
             name = series.labels[i] if i < len(series.labels) else series.name
             title = f"<title>{escape(name)}: {series.x[i]:g}, {series.y[i]:.6g}</title>"
             yield f'<circle class="{css}" cx="{_n(a)}" cy="{_n(b)}" r="4">{title}</circle>'
+            if figure.kind == "scatter" and series.labels and len(points) <= _NAMED_POINTS:
+                end = "end" if a > _WIDTH * 0.7 else "start"
+                shift = -8 if end == "end" else 8
+                yield (
+                    f'<text x="{_n(a + shift)}" y="{_n(b + 4)}" text-anchor="{end}">'
+                    f"{escape(name)}</text>"
+                )
 
 
 def _stepped(points: list[tuple[float, float]], kind: str) -> list[tuple[float, float]]:

@@ -26,6 +26,16 @@ def _flaws(options: Validate) -> Iterator[tuple[tuple[str | int, ...], str, str 
     source = options.dataset.dataset
     if source.sql is not None and options.engine not in ("auto", "sql"):
         yield ("engine",), f"engine {options.engine} does not read a database", "leave engine out"
+    if source.sql is not None:
+        for block in ("reference", "contract", "disjoint_from", "freshness", "leakage", "skew"):
+            if getattr(options, block):
+                hint = "export the rows to Parquet to have it"
+                yield (block,), f"{block} reads files, and the dataset is a database", hint
+        if options.dataset.filter is not None:
+            hint = "write dataset: {sql: {url: …, query: select … where …}}"
+            yield ("dataset", "filter"), "filter is for files", hint
+        if options.expectations is None:
+            yield ("dataset",), "of a database only expectations are checked", "add expectations:"
     if source.sql is None and options.engine == "sql":
         hint = "use engine: duckdb, or dataset: {sql: …}"
         yield ("engine",), "engine sql reads databases, and the dataset is files", hint

@@ -194,17 +194,28 @@ def _pooled(before: Ordered, after: Ordered, bins: int) -> _Bins:
     """At most `bins` bins of about equal mass in the reference, then one of all that it never had.
 
     A bin goes where the middle of its mass is, so that one with more than its part stays alone.
+    Values beyond the reference's range join its outermost bin, unless that is a single value: of
+    n + 1 draws of a continuous column one lies beyond the other n by chance, and a bin that the
+    reference cannot have would count it as drift.
     """
     x, y = np.array(before.counts, dtype=np.int64), np.array(after.counts, dtype=np.int64)
     seen = x > 0
     if not seen.any():
         return np.array([0]), np.array([y.sum()])
+    first, last = np.flatnonzero(seen)[[0, -1]]
+    single = list(single_values(before))
+    if not single[first]:
+        y[first] += y[:first].sum()
+        y[:first] = 0
+    if not single[last]:
+        y[last] += y[last + 1 :].sum()
+        y[last + 1 :] = 0
     mass = np.cumsum(x[seen]) - x[seen] / 2
     group = np.minimum((mass * bins / x.sum()).astype(np.int64), bins - 1)
     pooled = [np.bincount(group, weights=side[seen], minlength=bins) for side in (x, y)]
     never = (0, int(y[~seen].sum()))
-    first, second = (np.append(p.astype(np.int64), n) for p, n in zip(pooled, never, strict=True))
-    return first, second
+    was, is_ = (np.append(p.astype(np.int64), n) for p, n in zip(pooled, never, strict=True))
+    return was, is_
 
 
 def _ordered(

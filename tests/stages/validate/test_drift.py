@@ -185,3 +185,14 @@ def test_profiles_that_were_not_binned_alike(tmp_path: Path) -> None:
         found = compare(a, b)
         assert "edges of the reference" in found.columns[0].reasons["psi"]
         assert "categories of the reference" in found.columns[1].reasons["psi"]
+
+
+def test_few_rows_beyond_the_reference_s_range_are_chance(tmp_path: Path) -> None:
+    """Of 300 new draws some lie beyond 150 old ones: that is no drift, new values apart."""
+    rng = np.random.default_rng(0)
+    found = [
+        one(tmp_path, rng.normal(size=150), rng.normal(size=300), bins=5).statistics
+        for _ in range(12)
+    ]
+    assert np.mean([statistics["psi"].value for statistics in found]) < 0.02
+    assert max(statistics["new_values"].value for statistics in found) > 0
