@@ -161,14 +161,19 @@ class Capacity:
 def capacity_of(
     steps: Sequence[Step], limit: float, workers: int, confidences: Sequence[float], looks: int = 1
 ) -> Capacity | None:
-    """Capacity from the steps of all rounds; None when a round found no rate that holds.
+    """Capacity from the steps of all rounds; None when no round found a rate that holds.
 
-    Rounds are averaged as logarithms.
+    Rounds are averaged as logarithms. A round without a rate that holds counts with the lowest
+    that it tried, which widens the interval.
     """
     rounds = sorted({step.round for step in steps})
     knees = [knee_of([step for step in steps if step.round == r], limit) for r in rounds]
-    if not knees or not all(math.isfinite(knee) for knee in knees):
+    if not any(math.isfinite(knee) for knee in knees):
         return None
+    lowest = {r: min(step.rate for step in steps if step.round == r) for r in rounds}
+    knees = [
+        knee if math.isfinite(knee) else lowest[r] for r, knee in zip(rounds, knees, strict=True)
+    ]
     logs = mean_estimate([math.log(knee) for knee in knees], confidences, looks)
     knee = Estimate(
         math.exp(logs.value),

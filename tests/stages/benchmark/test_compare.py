@@ -64,7 +64,7 @@ def test_real_clocks_find_a_planted_slowdown() -> None:
     assert len(opened) == 12
     assert sorted(opened[:3]) == ["baseline", "candidate", "sentinel"]
     found = compare.median_ratio(made, (0.95,), 1)
-    assert found.value == pytest.approx(1.1, abs=0.02)
+    assert found.value == pytest.approx(1.1, abs=0.04)
     assert compare.sentinel_of(made).agrees
     pairs = len(made[0].wall["baseline"])
     assert len(made[0].wall["candidate"]) == pairs >= 5

@@ -1,4 +1,4 @@
-"""Arrival schedules: equal to MLPerf LoadGen's bit for bit, and with the promised rates."""
+"""Arrival schedules and early stopping equal to MLPerf LoadGen's; schedules keep their rates."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,29 @@ import numpy as np
 import pytest
 
 from mlgate.stages.benchmark import schedule
+from mlgate.stages.benchmark.statistics import discardable
 
 loadgen = pytest.importorskip("mlperf_loadgen", reason="mlcommons-loadgen is the oracle")
+
+
+def _run_loadgen(folder: Path, settings: object) -> tuple[str, str]:
+    """LoadGen's summary and detail logs of a model that answers at once."""
+    output = loadgen.LogOutputSettings()
+    output.outdir = str(folder)
+    logs = loadgen.LogSettings()
+    logs.log_output = output
+    logs.enable_trace = False
+
+    def issue(queries: list[object]) -> None:
+        for query in queries:
+            answer = loadgen.QuerySampleResponse(query.id, 0, 0)  # type: ignore[attr-defined]
+            loadgen.QuerySamplesComplete([answer])
+
+    system = loadgen.ConstructSUT(issue, lambda: None)
+    library = loadgen.ConstructQSL(8, 8, lambda _: None, lambda _: None)
+    loadgen.StartTestWithLogSettings(system, library, settings, logs, "")
+    summary = (folder / "mlperf_log_summary.txt").read_text()
+    return summary, (folder / "mlperf_log_detail.txt").read_text()
 
 
 def _loadgen_schedule(folder: Path, seed: int, qps: float, ms: int) -> tuple[int, int]:
@@ -21,20 +42,7 @@ def _loadgen_schedule(folder: Path, seed: int, qps: float, ms: int) -> tuple[int
     settings.min_duration_ms = ms
     settings.min_query_count = 10
     settings.schedule_rng_seed = seed
-    output = loadgen.LogOutputSettings()
-    output.outdir = str(folder)
-    logs = loadgen.LogSettings()
-    logs.log_output = output
-
-    def issue(queries: list[object]) -> None:
-        for query in queries:
-            answer = loadgen.QuerySampleResponse(query.id, 0, 0)  # type: ignore[attr-defined]
-            loadgen.QuerySamplesComplete([answer])
-
-    system = loadgen.ConstructSUT(issue, lambda: None)
-    library = loadgen.ConstructQSL(8, 8, lambda _: None, lambda _: None)
-    loadgen.StartTestWithLogSettings(system, library, settings, logs, "")
-    detail = (folder / "mlperf_log_detail.txt").read_text()
+    _, detail = _run_loadgen(folder, settings)
 
     def value(key: str) -> int:
         match = re.search(rf'"key": "{key}", "value": ([\d.]+)', detail)
@@ -42,6 +50,21 @@ def _loadgen_schedule(folder: Path, seed: int, qps: float, ms: int) -> tuple[int
         return int(match[1])
 
     return value("generated_query_count"), value("generated_query_duration")
+
+
+@pytest.mark.parametrize(("n", "percentile"), [(65, 0.9), (500, 0.9), (5000, 0.9), (5000, 0.99)])
+def test_early_stopping_is_loadgens(tmp_path: Path, n: int, percentile: float) -> None:
+    settings = loadgen.TestSettings()
+    settings.scenario = loadgen.TestScenario.SingleStream
+    settings.mode = loadgen.TestMode.PerformanceOnly
+    settings.single_stream_expected_latency_ns = 2000
+    settings.single_stream_target_latency_percentile = percentile
+    settings.min_duration_ms = 0
+    settings.min_query_count = settings.max_query_count = n
+    summary, _ = _run_loadgen(tmp_path, settings)
+    said = re.search(r"Would discard (\d+)", summary)
+    assert said is not None
+    assert int(said[1]) == discardable(n, percentile, 0.99)
 
 
 @pytest.mark.parametrize(
