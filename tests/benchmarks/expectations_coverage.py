@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pyarrow as pa
+
 from mlgate.stages.validate.batches import open_batch
 from mlgate.stages.validate.expectations import ExpectationResult, run_suite
 from mlgate.stages.validate.suites import load_suite
@@ -47,7 +49,7 @@ def main() -> None:
     )
 
 
-def compared(rows: "gx_cases.pa.Table", written: list[gx_cases.Written]) -> list[Pair]:
+def compared(rows: pa.Table, written: list[gx_cases.Written]) -> list[Pair]:
     with (
         tempfile.TemporaryDirectory() as folder,
         connect(memory=None, threads=2, spill=Path(folder)) as connection,

@@ -164,10 +164,7 @@ def peer(files: str) -> Callable[[], list[Any]]:
         batch = asset.add_batch_definition_whole_dataframe("b").get_batch({"dataframe": frame})
         suite = gx.ExpectationSuite(
             name="s",
-            expectations=[
-                {**one, "meta": {"index": i}}  # type: ignore[list-item]
-                for i, one in enumerate(SUITE)
-            ],
+            expectations=[{**one, "meta": {"index": i}} for i, one in enumerate(SUITE)],
         )
         results = batch.validate(suite, result_format="BASIC").results
         results = sorted(results, key=lambda r: r.expectation_config.meta["index"])

@@ -213,7 +213,7 @@ def _ask(batch: Batch, entries: Sequence[SuiteEntry]) -> dict[int, _Answer]:
     except Exception as error:  # noqa: BLE001 - it catches most, not all, of what metrics raise
         return {e.index: _Answer(False, {}, _problem(str(error))) for e in entries}
     for one in results:
-        index = (one.expectation_config.meta or {}).get("mlgate")
+        index = int(one.expectation_config.meta["mlgate"])
         raised = _raised(one.exception_info)
         problem = _problem(raised) if raised is not None else None
         answers[index] = _Answer(bool(one.success), one.result or {}, problem)

@@ -188,7 +188,8 @@ def _looked_up(
         f"where {' or '.join(conditions)} order by 1"
     )
     values = [row[0] for row in connection.execute(query, bounds).fetchall()]
-    found, first = {}, 0
+    found: dict[int, Any] = {}
+    first = 0
     for here in group:
         found |= {rank: values[first + rank - here.below - 1] for rank in here.ranks}
         first += here.count

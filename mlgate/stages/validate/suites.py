@@ -146,7 +146,7 @@ def _severity(where: str, written: Mapping[str, Any]) -> Severity:
 
 def _wrong_arguments(where: str, type_: str, error: Exception) -> StageError:
     found = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
-    problems = []
+    problems: list[str] = []
     for one in found:
         name = str(one["loc"][0]) if one["loc"] and one["loc"][0] != "__root__" else ""
         text = f"{name}: {one['msg']}" if name else str(one["msg"]).splitlines()[0]

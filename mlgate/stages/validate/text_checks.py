@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import jsonschema
-from dateutil import parser as dateutil
+from dateutil import parser as dateutil  # type: ignore[import-untyped]
 
 Check = Callable[[Any], bool]
 
@@ -26,7 +26,7 @@ def is_json(value: Any) -> bool:
     return True
 
 
-def matches_json_schema(schema: Mapping[str, Any]) -> Check:
+def matches_json_schema(schema: dict[str, Any]) -> Check:
     """Whether the text is JSON that fits `schema`; raises `jsonschema.SchemaError` for a bad one."""
     kind = jsonschema.validators.validator_for(schema)
     kind.check_schema(schema)

@@ -77,7 +77,7 @@ def test_row_numbers_follow_the_files_under_a_filter(tmp_path: Path) -> None:
     suite = load_suite([gx_cases.case("column_values_to_be_increasing", column="inc")])
     with connect(memory=None, threads=2, spill=tmp_path) as connection:
         table = open_table(connection, location, view="data", filter="i >= 10 and i <> 19")
-        found = [run_suite(suite, open_batch(table, e))[0] for e in ("duckdb", "pandas")]  # type: ignore[arg-type]
+        found = [run_suite(suite, open_batch(table, e))[0] for e in ("duckdb", "pandas")]
     assert [one.rows for one in found] == [(20,), (20,)]
 
 

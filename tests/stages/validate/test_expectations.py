@@ -151,7 +151,7 @@ def test_rows_and_values(batch: Batch) -> None:
     suite = load_suite([case("column_values_to_be_unique", column="name")])
     shown = {
         v: run_suite(suite, batch, values=v, keys=["id"])[0] for v in ("redacted", "keys", "raw")
-    }  # type: ignore[arg-type]
+    }
     assert {v: f.rows for v, f in shown.items()} == dict.fromkeys(shown, (1, 2))
     assert {v: f.values for v, f in shown.items()} == {
         "redacted": (), "keys": (2, 2), "raw": ("bob", "bob"),
@@ -183,10 +183,10 @@ def test_too_few_rows(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> 
     for engine in ("duckdb", "pandas"):
         none = open_table(connection, str(tmp_path), view="none", filter="id > 99")
         with pytest.raises(StageError, match="has no rows"):
-            run_suite(suite, open_batch(none, engine))  # type: ignore[arg-type]
+            run_suite(suite, open_batch(none, engine))
         four = open_table(connection, str(tmp_path), view="four")
         with pytest.raises(StageError, match="has 4 rows, and at least 5"):
-            run_suite(suite, open_batch(four, engine), min_rows=5)  # type: ignore[arg-type]
+            run_suite(suite, open_batch(four, engine), min_rows=5)
 
 
 def test_what_only_some_engines_can_do(batch: Batch, tmp_path: Path) -> None:

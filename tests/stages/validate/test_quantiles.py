@@ -32,7 +32,7 @@ def sorted_quantiles(values: list[Any], shares: list[float]) -> list[Any]:
 
 
 DAY = datetime.datetime(2026, 1, 1)  # noqa: DTZ001 - naive on purpose
-COLUMNS = {
+COLUMNS: dict[str, tuple[list[Any], pa.DataType]] = {
     "int": ([(i * 7919) % 2003 for i in range(2000)], pa.int64()),
     "huge": ([i * 2**50 for i in range(2000)], pa.int64()),
     "float": ([math.sin(i) * 1e-300 for i in range(2000)], pa.float64()),

@@ -48,6 +48,8 @@ def written(path: Path) -> Path:
         case ".arrows":
             with pa.ipc.new_stream(str(path), ROWS.schema) as stream:
                 stream.write_table(ROWS)
+        case _:
+            raise ValueError(path)
     return path
 
 
