@@ -20,6 +20,7 @@ from mlgate.stages.quantize.session import Array, Feeds, Session
 Floats = NDArray[np.float64]
 
 BINS: Final = 8192
+_LEAST_SPAN: Final = 2.0**-60  # below, 1/span is no float32
 
 
 @dataclass
@@ -41,8 +42,9 @@ class Activation:
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._widen(max(abs(low), abs(high)))
         if self.span:
-            place = ((values.ravel() + self.span) * (BINS / (2 * self.span))).astype(np.int32)
-            np.minimum(place, BINS - 1, out=place)
+            # Scaled before shifted: large values must not overflow.
+            scaled = values.ravel() * values.dtype.type(BINS / (2 * self.span)) + BINS // 2
+            place = np.minimum(scaled.astype(np.int32), BINS - 1)
             self.histogram += np.bincount(place, minlength=BINS)
         if channel_axis is not None:
             others = tuple(i for i in range(values.ndim) if i != channel_axis % values.ndim)
@@ -53,7 +55,7 @@ class Activation:
     def _widen(self, largest: float) -> None:
         if largest <= self.span:
             return
-        wanted = float(2.0 ** np.ceil(np.log2(largest)))
+        wanted = max(float(2.0 ** np.ceil(np.log2(largest))), _LEAST_SPAN)
         if self.span == 0:
             self.span = wanted
             return

@@ -21,7 +21,7 @@ from mlgate.errors import MissingPackage, StageError
 from mlgate.stages.quantize import ranges as ranging
 from mlgate.stages.quantize.bias import correct_biases
 from mlgate.stages.quantize.calibrate import Calibration
-from mlgate.stages.quantize.graph import QUANTIZABLE, Graph, opset_of, quantizable
+from mlgate.stages.quantize.graph import QUANTIZABLE, Graph, in_order, opset_of, quantizable
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Scheme
 from mlgate.stages.quantize.stored import store_weights
@@ -241,6 +241,8 @@ def _own(model: onnx.ModelProto) -> onnx.ModelProto:
     """Without what tools wrote of themselves: the same model has the same bytes."""
     model.producer_name, model.producer_version = "mlgate", ""
     del model.graph.value_info[:]
+    # Converters append what they add at the end, which onnxruntime takes and ONNX forbids.
+    in_order(model)
     return model
 
 

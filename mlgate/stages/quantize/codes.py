@@ -25,7 +25,7 @@ Kind = Literal["pq", "aware"]
 _CENTROIDS: Final = 256
 _MOST_BITS: Final = 8
 _TRAINED_ON: Final = 20_000
-_ROUNDS: Final = 12
+_ROUNDS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def product_codes(vectors: Floats, rotation: Rotation, size: int, seed: int) -> 
 def aware_codes(vectors: Floats, rotation: Rotation, size: int) -> Codes:
     """0 to 8 bits per dimension, `size` bytes a vector in all."""
     bits = allocation(rotation.variances, 8 * size)
-    rotated = rotation.into(vectors[:, :])
+    rotated = rotation.into(vectors)
     levels = np.zeros((len(bits), 2**_MOST_BITS), np.float16)
     flags = []
     for dimension, count in enumerate(bits.tolist()):
@@ -125,7 +125,7 @@ def aware_codes(vectors: Floats, rotation: Rotation, size: int) -> Codes:
         flags.append(np.unpackbits(code[:, None], axis=1)[:, 8 - count :])
     codes = np.packbits(np.concatenate(flags, axis=1), axis=1)
     used = np.flatnonzero(bits)
-    kept = {"levels": levels[used], "bits": bits.astype(np.uint8)}
+    kept: dict[str, NDArray[Any]] = {"levels": levels[used], "bits": bits.astype(np.uint8)}
     return Codes("aware", {**_shared(rotation, int(used.max()) + 1), "codes": codes, **kept})
 
 
@@ -220,7 +220,7 @@ def _levels(values: Floats, bits: int) -> Floats:
         counts = np.diff(edges)
         means = np.diff(sums[edges]) / np.maximum(counts, 1)
         levels = np.sort(np.where(counts > 0, means, levels))
-    return levels.astype(np.float32)
+    return np.asarray(levels, dtype=np.float32)
 
 
 def sizes(dimensions: int) -> Sequence[int]:

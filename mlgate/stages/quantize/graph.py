@@ -1,7 +1,8 @@
 """Read an ONNX graph: load it safely, see what can be quantized, and who feeds whom."""
 
+import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -111,7 +112,7 @@ def size_on_disk(path: Path) -> int:
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return path.stat().st_size + sum((path.parent / name).stat().st_size for name in sorted(files))
+    return sum(file.stat().st_size for file in (path, *(path.parent / name for name in files)))
 
 
 def refuse_quantized(model: onnx.ModelProto) -> None:
@@ -121,6 +122,11 @@ def refuse_quantized(model: onnx.ModelProto) -> None:
         raise StageError(
             f"the model is quantized already: it holds {', '.join(kinds)}",
             hint="give the model as it was trained, in float",
+        )
+    if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer):
+        raise StageError(
+            "the model is quantized already: its weights are float16",
+            hint="give the model as it was trained, in float32",
         )
 
 
@@ -167,6 +173,41 @@ def lifted(model: onnx.ModelProto) -> onnx.ModelProto:
             f"opset {opset} cannot be lifted to {_LIFTED_OPSET}: {first_line(error)}",
             hint=f"export the model with opset {OLDEST_OPSET} or later",
         ) from None
+
+
+def in_order(model: onnx.ModelProto) -> None:
+    """Put the nodes in an order that ONNX asks for: a value is made before it is used. Stable."""
+    nodes = list(model.graph.node)
+    makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    needs = [{makers[n] for n in _reads(node) if n in makers} - {i} for i, node in enumerate(nodes)]
+    users: list[list[int]] = [[] for _ in nodes]
+    for place, needed in enumerate(needs):
+        for before in needed:
+            users[before].append(place)
+    waiting = [len(needed) for needed in needs]
+    ready = [place for place, count in enumerate(waiting) if count == 0]
+    ordered = []
+    while ready:
+        place = heapq.heappop(ready)
+        ordered.append(place)
+        for after in users[place]:
+            waiting[after] -= 1
+            if waiting[after] == 0:
+                heapq.heappush(ready, after)
+    if ordered == list(range(len(nodes))):
+        return
+    copies = [onnx.NodeProto.FromString(nodes[place].SerializeToString()) for place in ordered]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Every value that a node uses, those of its branches and loop bodies included."""
+    yield from (name for name in node.input if name)
+    for part in node.attribute:
+        if part.type == onnx.AttributeProto.GRAPH:
+            for inner in part.g.node:
+                yield from _reads(inner)
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -1,5 +1,7 @@
 """Task metrics as plain functions of arrays: no models, no intervals, no names of stages."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -119,45 +121,70 @@ def token_losses(logits: Array, tokens: Classes) -> tuple[Floats, Floats]:
     return np.where(counted, norm - own, 0.0).sum(axis=1), counted.sum(axis=1).astype(np.float64)
 
 
-def mean_average_precision(boxes: list[Array], truths: list[Array], overlap: float = 0.5) -> float:
-    """mAP at one overlap: all-point interpolated, the mean over classes that occur (VOC 2010+).
+@dataclass(frozen=True)
+class Matches:
+    """Boxes held against the truth, image by image: what average precision needs of them.
+
+    `boxes`: per image [m, 3] of class, score, hit (0 or 1); `objects` [images, classes].
+    """
+
+    boxes: tuple[Array, ...]
+    objects: NDArray[np.int64]
+    classes: tuple[int, ...]
+
+
+def matched(boxes: Sequence[Array], truths: Sequence[Array], overlap: float = 0.5) -> Matches:
+    """Each box with whether it hits: the best scores first, an object is hit once.
 
     `boxes`: per image [m, 6] of x1, y1, x2, y2, score, class; `truths`: per image [m, 5] without
-    the score. A negative class is padding. NaN when no image holds an object.
+    the score. A negative class is padding.
     """
-    classes = sorted({int(c) for t in truths for c in t[:, 4] if c >= 0})
-    return (
-        float(np.mean([_average_precision(boxes, truths, c, overlap) for c in classes]))
-        if classes
-        else float("nan")
-    )
+    classes = tuple(sorted({int(c) for t in truths for c in t[:, 4] if c >= 0}))
+    objects = np.array([[int((t[:, 4] == c).sum()) for c in classes] for t in truths])
+    images = zip(boxes, truths, strict=True)
+    return Matches(tuple(_hits(b, t, overlap) for b, t in images), objects, classes)
 
 
-def _average_precision(
-    boxes: list[Array], truths: list[Array], wanted: int, overlap: float
-) -> float:
-    hits: list[tuple[float, bool]] = []
-    objects = 0
-    for found, truth in zip(boxes, truths, strict=True):
-        own = truth[truth[:, 4] == wanted][:, :4]
-        objects += len(own)
-        free = np.ones(len(own), dtype=bool)
-        mine = found[found[:, 5] == wanted]
-        for box in mine[np.argsort(-mine[:, 4], kind="stable")]:
-            shares = np.where(free, _overlaps(box[:4], own), 0.0)
-            best = int(shares.argmax()) if len(own) else 0
-            hit = bool(len(own)) and bool(shares[best] >= overlap)
-            if hit:
-                free[best] = False
-            hits.append((-float(box[4]), hit))
-    hits.sort(key=lambda pair: pair[0])
-    right = np.cumsum([hit for _, hit in hits], dtype=float)
-    if not len(right):
+def mean_average_precision(matches: Matches, index: NDArray[np.intp]) -> float:
+    """mAP over the images of `index`: all-point interpolated, the mean over classes (VOC 2010+).
+
+    NaN when no image holds an object.
+    """
+    found = np.concatenate([np.empty((0, 3)), *(matches.boxes[i] for i in index)])
+    found = found[np.argsort(-found[:, 1], kind="stable")]
+    totals = matches.objects[index].sum(axis=0) if matches.classes else np.empty(0)
+    precisions = [
+        _average_precision(found[found[:, 0] == kind, 2], int(total))
+        for kind, total in zip(matches.classes, totals, strict=True)
+        if total
+    ]
+    return float(np.mean(precisions)) if precisions else float("nan")
+
+
+def _average_precision(hits: Array, objects: int) -> float:
+    if not len(hits):
         return 0.0
+    right = np.cumsum(hits)
     precision = right / np.arange(1, len(right) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     steps = np.diff(np.concatenate([[0.0], right / objects]))
     return float((steps * precision).sum())
+
+
+def _hits(boxes: Array, truth: Array, overlap: float) -> Array:
+    boxes = boxes[boxes[:, 5] >= 0]
+    free = np.ones(len(truth), dtype=bool)
+    hits = np.zeros((len(boxes), 3))
+    for row, place in enumerate(np.argsort(-boxes[:, 4], kind="stable")):
+        box = boxes[place]
+        fits = free & (truth[:, 4] == box[5])
+        shares = np.where(fits, _overlaps(box[:4], truth[:, :4]), 0.0)
+        best = int(shares.argmax()) if len(shares) else 0
+        hit = bool(len(shares)) and bool(shares[best] >= overlap)
+        if hit:
+            free[best] = False
+        hits[row] = box[5], box[4], hit
+    return hits
 
 
 def _overlaps(box: Array, others: Array) -> Floats:

@@ -56,13 +56,14 @@ def measure(job: Job[Quantize]) -> Evidence:
     source = graph.load(path)
     session = Session(path, name=path.name)
     graph.refuse_quantized(source)
+    idle = _nothing_to_quantize(job, source, path.name)
     parts = read_parts(job, session.inputs)
     bench = _bench(job, session, graph.size_on_disk(path), parts)
     baseline = bench.answers_of(session, parts.search)
     bench.baseline.update(baseline)
     _refuse_constant(bench, baseline[bench.scoring.output])
     digest = located.digest or digest_of(path.read_bytes())
-    if not graph.quantizable(source):
+    if idle:
         return _passed_through(job, bench, parts, path, digest)
     trial, search, prepared = _searched(job, bench, parts, source, digest, began)
     return _confirmed(job, bench, parts, trial, search, prepared, path)
@@ -199,16 +200,23 @@ def _confirmed(
     return whole(job, rows, outputs, details)
 
 
-def _passed_through(
-    job: Job[Quantize], bench: Bench, parts: Parts, path: Path, digest: str
-) -> Evidence:
-    kinds = sorted({node.op_type for node in graph.load(path).graph.node})
+def _nothing_to_quantize(job: Job[Quantize], source: onnx.ModelProto, name: str) -> bool:
+    """Whether there is nothing to do. Raises `StageError` unless `passthrough` allows that."""
+    if graph.quantizable(source):
+        return False
     if not job.options.passthrough:
+        kinds = sorted({node.op_type for node in source.graph.node})
         raise StageError(
-            f"{path.name} has nothing to quantize: no layer with float weights "
+            f"{name} has nothing to quantize: no layer with float weights "
             f"(its operators: {', '.join(kinds[:8])})",
             hint="passthrough: true hands it on as it is",
         )
+    return True
+
+
+def _passed_through(
+    job: Job[Quantize], bench: Bench, parts: Parts, path: Path, digest: str
+) -> Evidence:
     data = path.read_bytes()
     answers_ = bench.answers_of(bench.source, parts.confirm)
     seen = Seen(answers_, answers_, parts.confirm.labels, parts.confirm.slices)

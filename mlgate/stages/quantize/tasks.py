@@ -1,6 +1,7 @@
 """The metrics of each task as evidence rows: classes, numbers, embeddings, boxes, text."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -214,14 +215,12 @@ def _detection(scoring: Scoring, seen: Seen) -> Iterator[Row]:
             f"{scoring.output} is {list(before.shape)}",
             hint="add the post-processing to the model, or write a metric of your own",
         )
-    labels = seen.labels
-
-    def of(boxes: Array) -> Statistic:
-        return lambda index: metrics.mean_average_precision(
-            [boxes[i] for i in index], [labels[i] for i in index]
-        )
-
-    yield from both(scoring, "map", of(before), of(after), len(before), {})
+    truths = list(seen.labels)
+    pair = [
+        partial(metrics.mean_average_precision, metrics.matched(list(side), truths))
+        for side in (before, after)
+    ]
+    yield from both(scoring, "map", pair[0], pair[1], len(before), {})
 
 
 def _text(scoring: Scoring, seen: Seen) -> Iterator[Row]:

@@ -196,7 +196,7 @@ def _matrix(path: str) -> Floats:
         values: NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise StageError(f"{Path(path).name} is not a .npy matrix: {first_line(error)}") from None
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind != "f":
+    if values.ndim != 2 or values.dtype.kind != "f":
         raise StageError(f"{Path(path).name} is not a matrix of floats, one vector a row")
     if not len(values) or not np.isfinite(values).all():
         raise StageError(f"{Path(path).name} is empty or holds NaN")

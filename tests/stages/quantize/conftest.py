@@ -14,7 +14,7 @@ Options = dict[str, Any]
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with model.onnx, calibration.npz (x, y) and evaluation.npz (x, y)."""
     folder = tmp_path_factory.mktemp("quantize")
-    model = balanced(convolutional(), (1, 6, 6))
+    model = balanced(convolutional(filters=32), (1, 6, 6))
     save(folder / "model.onnx", model)
     write_rows(folder / "calibration.npz", model, 128, seed=1)
     write_rows(folder / "evaluation.npz", model, 800, seed=2)

@@ -16,11 +16,11 @@ def save(path: Path, model: onnx.ModelProto) -> Path:
 def model_of(
     nodes: list[onnx.NodeProto],
     weights: dict[str, np.ndarray],
-    shape: list[object],
+    shape: list[str | int | None],
     classes: int | None = 10,
     *,
     opset: int = 17,
-    output_shape: list[object] | None = None,
+    output_shape: list[str | int | None] | None = None,
     extra_outputs: tuple[str, ...] = (),
 ) -> onnx.ModelProto:
     """A model from `x` to `scores`."""
@@ -44,7 +44,7 @@ def convolutional(
     seed: int = 0,
     spread: float = 0.0,
     opset: int = 17,
-    batch: object = "N",
+    batch: str | int = "N",
     side: int = 6,
     classes: int = 4,
     filters: int = 8,

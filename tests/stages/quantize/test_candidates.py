@@ -45,6 +45,7 @@ def test_each_scheme_answers_like_its_source(scheme: Scheme, tmp_path: Path) -> 
         built = workshop.build(candidate)
         assert relative_error(run(source, x), run(built, x)) < 0.01, candidate.name
         assert built.ByteSize() < 0.6 * source.ByteSize()
+        onnx.checker.check_model(built)
         again = workshop.build(candidate)
         data = [finished(m, candidate, workshop, origin("a", "b", 32)) for m in (built, again)]
         assert data[0] == data[1]

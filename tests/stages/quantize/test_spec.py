@@ -1,0 +1,67 @@
+"""Options: what is refused when they are read, and what lint says about them."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mlgate.stages.quantize import STAGE
+from mlgate.stages.quantize.spec import Quantize
+
+GOOD: dict[str, Any] = {
+    "model": "m.onnx",
+    "calibration": "c.parquet",
+    "evaluation": {"dataset": "e.parquet", "label": "y"},
+}
+
+
+def parsed(**changes: object) -> Quantize:
+    return Quantize.model_validate({**GOOD, **changes}, strict=False)
+
+
+def flaws(**changes: object) -> list[str]:
+    return [message for _, message, _ in STAGE.flaws(parsed(**changes))]
+
+
+def test_defaults() -> None:
+    options = parsed()
+    assert options.evaluation is not None
+    assert options.evaluation.confirm == 0.75
+    assert not options.wants_latency
+    assert flaws() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": None},
+        {"calibration": None},
+        {"vectors": {"matrix": "m.npy", "queries": "q.npy"}},
+        {"ladder": ["int3"]},
+        {"batch_size": 0},
+        {"unknown": 1},
+        {"metrics": {"m": {"command": []}}},
+    ],
+)
+def test_refused_when_read(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        parsed(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"evaluation": {"dataset": "e", "label": "y", "confirm": 1}}, "no rows to search on"),
+        ({"evaluation": "e.parquet"}, "needs a label"),
+        ({"task": "regression", "cascade": {}}, "a cascade needs class scores"),
+        ({"ladder": ["fp16", "fp16"]}, "listed twice"),
+        ({"gates": [{"metric": "custom.x", "min": 1}]}, "not declared"),
+    ],
+)
+def test_flaws(changes: dict[str, object], said: str) -> None:
+    assert any(said in message for message in flaws(**changes))
+
+
+def test_a_latency_gate_turns_latency_on() -> None:
+    gate = {"metric": "latency_ms.p50", "compared_to": "source", "max_increase": "0%"}
+    assert parsed(gates=[gate]).wants_latency
