@@ -51,12 +51,12 @@ def command(folder: Path | None, template: str, listing: bool, dry_run: bool) ->
         )
     try:
         for path in files:
-            name = path.relative_to(source)
+            written = target / path.relative_to(source)
             if dry_run:
-                click.echo(f"would write {target / name}")
+                click.echo(f"would write {written}")
                 continue
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / name)
+            written.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, written)
         if dry_run:
             return
         (target / FOLDER).mkdir(exist_ok=True)
