@@ -20,7 +20,14 @@ from scipy import stats
 from mlgate.stages.benchmark import compare
 from mlgate.stages.benchmark.compare import Arm, Epoch
 from mlgate.stages.benchmark.inputs import make_feeds
-from mlgate.stages.benchmark.session import Prepared, Runtime, open_session, ports_of, prepare
+from mlgate.stages.benchmark.session import (
+    Prepared,
+    Runtime,
+    expect,
+    open_session,
+    ports_of,
+    prepare,
+)
 from mlgate.stages.benchmark.statistics import look_sizes, percentile_of
 from tests.stages.benchmark.onnx_models import write_chain
 
@@ -31,10 +38,12 @@ Plant = Callable[[Epoch], Epoch]
 def opener(path: Path, factor: float) -> Callable[[Arm], Prepared]:
     """Opens arms of one model; the candidate's queries take `factor` times as long."""
     runtime = Runtime()
-    feeds = make_feeds(ports_of(open_session(path, runtime)), {}, {}, {})
+    session = open_session(path, runtime)
+    feeds = make_feeds(ports_of(session), {}, {}, {})
+    expected = expect(session, feeds)
 
     def open_arm(arm: Arm) -> Prepared:
-        prepared = prepare(open_session(path, runtime), feeds, runtime)
+        prepared = prepare(open_session(path, runtime), feeds, runtime, expected)
         if arm != "candidate" or factor == 1.0:
             return prepared
         clock, plain = time.perf_counter_ns, prepared.run

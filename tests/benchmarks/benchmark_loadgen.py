@@ -16,7 +16,7 @@ import numpy as np
 
 from mlgate.stages.benchmark import schedule
 from mlgate.stages.benchmark.inputs import make_feeds
-from mlgate.stages.benchmark.session import Runtime, open_session, ports_of, prepare
+from mlgate.stages.benchmark.session import Runtime, expect, open_session, ports_of, prepare
 from mlgate.stages.benchmark.statistics import discardable, percentile_of
 from tests.stages.benchmark.onnx_models import write_chain
 
@@ -95,7 +95,8 @@ def dual(ms: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_chain(Path(folder) / "chain.onnx", layers=40, width=256)
         session = open_session(path, Runtime())
-        prepared = prepare(session, make_feeds(ports_of(session), {}, {}, {}), Runtime())
+        feeds = make_feeds(ports_of(session), {}, {}, {})
+        prepared = prepare(session, feeds, Runtime(), expect(session, feeds))
     ring, clock, ours = prepared.bindings, time.perf_counter_ns, list[int]()
 
     def issue(queries: list[loadgen.QuerySample]) -> None:

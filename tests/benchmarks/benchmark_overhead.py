@@ -15,7 +15,7 @@ import numpy as np
 
 from mlgate.stages.benchmark.inputs import make_feeds
 from mlgate.stages.benchmark.load import closed_loop, open_loop, steady
-from mlgate.stages.benchmark.session import Runtime, open_session, ports_of, prepare
+from mlgate.stages.benchmark.session import Runtime, expect, open_session, ports_of, prepare
 from mlgate.stages.benchmark.statistics import percentile_of
 from tests.stages.benchmark.onnx_models import write_chain
 
@@ -23,7 +23,8 @@ from tests.stages.benchmark.onnx_models import write_chain
 def overhead(rounds: int, queries: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(write_chain(Path(folder) / "m.onnx", layers=1, width=4), Runtime())
-        prepared = prepare(session, make_feeds(ports_of(session), {}, {}, {}), Runtime())
+        feeds = make_feeds(ports_of(session), {}, {}, {})
+        prepared = prepare(session, feeds, Runtime(), expect(session, feeds))
     run, ring, clock = prepared.run, prepared.bindings, time.perf_counter_ns
     binding = ring[0]
     bare, ours, inside = [], [], []

@@ -1,7 +1,7 @@
 """A model that is about to be measured: its file, its inputs, and queries bound to sessions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlgate.errors import StageError
@@ -10,10 +10,12 @@ from mlgate.stage import Job
 from mlgate.stages.benchmark.inputs import QUERIES, make_feeds, read_tables, sources_for
 from mlgate.stages.benchmark.session import (
     Array,
+    Expected,
     Feed,
     Port,
     Prepared,
     Runtime,
+    expect,
     open_session,
     ports_of,
     prepare,
@@ -35,6 +37,7 @@ class Target:
     tables: Mapping[str, Array]
     dims: Mapping[str, int]
     _feeds: dict[tuple[object, ...], list[dict[str, Array]]] = field(default_factory=dict)
+    _expected: dict[tuple[object, ...], Expected] = field(default_factory=dict)
 
     def feeds(self, batch: int = 1, dims: Mapping[str, int] | None = None) -> Sequence[Feed]:
         """Different queries of one shape."""
@@ -49,18 +52,31 @@ class Target:
 
     def prepare(self, batch: int = 1, path: Path | None = None) -> Prepared:
         """A fresh session of the model, or of the one at `path`, bound to the feeds."""
-        session = open_session(path or self.path, self.runtime)
-        return prepare(session, self.feeds(batch), self.runtime)
+        path = path or self.path
+        session = open_session(path, self.runtime)
+        return prepare(session, self.feeds(batch), self.runtime, self._expect(path, batch))
 
     def prepare_mix(self, shapes: Sequence[ShapeShare]) -> list[Prepared]:
         """One session whose bindings are the feeds of each shape in turn."""
         session = open_session(self.path, self.runtime)
-        return [prepare(session, self.feeds(1, dict(shape.dims)), self.runtime) for shape in shapes]
+        return [
+            prepare(session, self.feeds(1, dims), self.runtime, self._expect(self.path, 1, dims))
+            for dims in (dict(shape.dims) for shape in shapes)
+        ]
 
     def prepare_workers(self, workers: int) -> list[Prepared]:
         """One session that several threads use at once, each with bindings of its own."""
         session = open_session(self.path, self.runtime)
-        return [prepare(session, self.feeds(), self.runtime) for _ in range(workers)]
+        expected = self._expect(self.path, 1)
+        return [prepare(session, self.feeds(), self.runtime, expected) for _ in range(workers)]
+
+    def _expect(self, path: Path, batch: int, dims: Mapping[str, int] | None = None) -> Expected:
+        """What the model at `path` answers; asked once, without a CUDA graph."""
+        key = (path, batch, *sorted((dims or {}).items()))
+        if key not in self._expected:
+            session = open_session(path, replace(self.runtime, cuda_graph=False))
+            self._expected[key] = expect(session, self.feeds(batch, dims))
+        return self._expected[key]
 
     def model_bytes(self) -> int:
         """Size of the model's file, and of external data beside it."""

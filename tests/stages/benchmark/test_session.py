@@ -129,7 +129,7 @@ def test_missing_external_data_is_named(tmp_path: Path) -> None:
 def test_bound_queries_answer_as_plain_ones_do(tmp_path: Path) -> None:
     session = s.open_session(write_chain(tmp_path / "m.onnx"), CPU)
     feeds = [{"x": np.full((1, 64), i, dtype=np.float32)} for i in range(3)]
-    prepared = s.prepare(session, feeds, CPU)
+    prepared = s.prepare(session, feeds, CPU, s.expect(session, feeds))
     assert len(prepared.bindings) == 3
     for binding in prepared.bindings:
         s.attempt(prepared.run, binding)
@@ -138,13 +138,13 @@ def test_bound_queries_answer_as_plain_ones_do(tmp_path: Path) -> None:
 def test_an_answer_of_nan_is_an_error(tmp_path: Path) -> None:
     session = s.open_session(write_chain(tmp_path / "m.onnx", poison=True), CPU)
     with pytest.raises(StageError, match="is NaN"):
-        s.prepare(session, [{"x": np.ones((1, 64), dtype=np.float32)}], CPU)
+        s.expect(session, [{"x": np.ones((1, 64), dtype=np.float32)}])
 
 
 def test_a_wrong_shape_is_an_error(tmp_path: Path) -> None:
     session = s.open_session(write_chain(tmp_path / "m.onnx"), CPU)
     with pytest.raises(StageError, match="refuses its input"):
-        s.prepare(session, [{"x": np.ones((1, 63), dtype=np.float32)}], CPU)
+        s.expect(session, [{"x": np.ones((1, 63), dtype=np.float32)}])
 
 
 def test_a_failure_while_running_is_never_tried_again_on_the_cpu() -> None:
@@ -171,3 +171,12 @@ def test_string_inputs_are_refused(tmp_path: Path) -> None:
     onnx.save(model, str(tmp_path / "s.onnx"))
     with pytest.raises(StageError, match="only tensors of numbers"):
         s.ports_of(s.open_session(tmp_path / "s.onnx", CPU))
+
+
+def test_a_cuda_graph_must_answer_as_the_model_does() -> None:
+    plain = (np.asarray([1.0, 2.0]), np.asarray([3]))
+    s.same_answers((np.asarray([1.001, 2.0]), np.asarray([3])), plain)
+    with pytest.raises(StageError, match="does not answer as the model"):
+        s.same_answers((np.asarray([1.0, 0.0]), np.asarray([3])), plain)
+    with pytest.raises(StageError, match="does not answer as the model"):
+        s.same_answers((np.asarray([1.0, 2.0]), np.asarray([4])), plain)
