@@ -8,24 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.actions.conftest import compiled
 from tests.actions.runner import Runner
+from tests.fakes.fixtures import SMALL, workflow
 
 Make = Callable[..., Runner]
-# The least that has a chain, a stage that nothing needs, and one that moves traffic.
-SMALL = """\
-version: 1
-name: digits
-stages:
-  data: {uses: weigh, file: a.bin, ran: RAN, gates: [{metric: bytes, max: 10}]}
-  other: {uses: weigh, file: a.bin, ran: RAN, gates: [{metric: bytes, max: 10, severity: warn}]}
-  int8: {uses: weigh, file: {from: data.copy}, ran: RAN, gates: [{metric: bytes, max: 10}]}
-  rollout:
-    uses: move
-    environment: production
-    file: {from: int8.copy}
-    gates: [{metric: bytes, max: 10}]
-"""
 CHECKED = ["data", "other", "int8", "latency", "release"]  # in the plan's order
 
 
@@ -43,7 +29,7 @@ def test_the_verdict_is_the_local_one_to_the_byte(
     runner: Make, project: Path, mlgate: Path
 ) -> None:
     run = runner()
-    run.workflow(compiled(project))
+    run.workflow(workflow(project))
     assert run.result() == "success", {n: j.log for n, j in run.jobs.items()}
     assert run.started == ["mlgate-plan", *CHECKED, "mlgate-verdict", "rollout"]
     subprocess.run([mlgate, "check", project], capture_output=True, check=True)
@@ -54,25 +40,26 @@ def test_the_verdict_is_the_local_one_to_the_byte(
     assert "::notice title=mlgate::PASS" in run.jobs["mlgate-verdict"].log
 
 
+@pytest.mark.slow
 def test_what_is_known_starts_no_runner(runner: Make, project: Path, tmp_path: Path) -> None:
     first = runner()
-    first.workflow(compiled(project))
+    first.workflow(workflow(project))
     (tmp_path / "ran").unlink()
     again = runner(run_id="2")
-    again.workflow(compiled(project))
+    again.workflow(workflow(project))
     assert again.started == ["mlgate-plan", "mlgate-verdict", "rollout"]
     assert again.result() == "success"
     spec = (project / "mlgate.yaml").read_text()
     (project / "mlgate.yaml").write_text(spec.replace("file: {from: int8.copy}", "file: a.bin"))
     changed = runner(run_id="3")
-    changed.workflow(compiled(project))
+    changed.workflow(workflow(project))
     assert changed.started == ["mlgate-plan", "latency", "release", "mlgate-verdict", "rollout"]
     assert changed.result() == "success"
 
 
 def test_a_pull_request_gets_no_identity(runner: Make, project: Path) -> None:
     run = runner(event="pull_request")
-    run.workflow(compiled(project))
+    run.workflow(workflow(project))
     assert run.result() == "success"
     assert [name for name, job in run.jobs.items() if job.result == "skipped"] == [
         "release",
@@ -118,6 +105,7 @@ def _nothing(project: Path) -> None:
         "all artifacts lost",
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_no_verdict_gets_lost(
     runner: Make,
     project: Path,
@@ -128,7 +116,7 @@ def test_no_verdict_gets_lost(
     _write(project, SMALL)
     edit(project)
     run = runner(**how)
-    run.workflow(compiled(project))
+    run.workflow(workflow(project))
     verdict = run.jobs["mlgate-verdict"]
     assert verdict.result == "failure"
     assert run.jobs["rollout"].result == "skipped"
@@ -137,17 +125,19 @@ def test_no_verdict_gets_lost(
         assert list(_outcomes(run)) == CHECKED[:3]
 
 
+@pytest.mark.slow
 def test_the_verdict_job_itself_lost(runner: Make, project: Path) -> None:
     _write(project, SMALL)
     run = runner(cancel=frozenset({"mlgate-verdict"}))
-    run.workflow(compiled(project))
+    run.workflow(workflow(project))
     assert run.result() == "failure"
     assert run.jobs["rollout"].result == "skipped"
 
 
+@pytest.mark.slow
 def test_a_stage_skipped_by_hand(runner: Make, project: Path) -> None:
     _write(project, SMALL)
-    text = compiled(project)
+    text = workflow(project)
     edited = text.replace(
         "contains(fromJSON(needs.mlgate-plan.outputs.stages || '[]'), 'other')", "false"
     )
@@ -159,12 +149,13 @@ def test_a_stage_skipped_by_hand(runner: Make, project: Path) -> None:
     assert _outcomes(run)["other"] == "error"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stale", ["max: 9", "severity: fail"])
 def test_a_stale_workflow_runs_nothing(
     runner: Make, project: Path, tmp_path: Path, stale: str
 ) -> None:
     _write(project, SMALL)
-    text = compiled(project)
+    text = workflow(project)
     _replace("max: 10" if "max" in stale else "severity: warn", stale)(project)
     run = runner()
     run.workflow(text)
@@ -182,5 +173,5 @@ def test_parameters_reach_every_job_without_making_the_file_stale(
     spec = SMALL.replace("digits\n", "digits\nparams: {limit: {type: integer, default: 10}}\n")
     _write(project, spec.replace("max: 10", 'max: "${params.limit}"'))
     run = runner()
-    run.workflow(compiled(project, params={"limit": "4"}))
+    run.workflow(workflow(project, params={"limit": "4"}))
     assert _outcomes(run)["data"] == "fail"

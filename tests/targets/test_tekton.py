@@ -1,0 +1,213 @@
+"""The compiled pipeline: nothing that Tekton refuses, really run, and no way to lose a verdict."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlgate.stages import STAGES
+from mlgate.targets import tasks
+from tests.fakes.fixtures import SMALL, pipeline
+from tests.targets.tekton_checks import problems
+from tests.targets.tekton_runner import Cluster
+
+CHECKED = ["data", "other", "int8", "latency", "release"]
+PIPELINE = "tekton/mlgate-pipeline.yaml"
+
+
+@pytest.mark.parametrize("api", ["stable", "beta"])
+def test_nothing_that_tekton_refuses(project: Path, api: str) -> None:
+    spec = (project / "mlgate.yaml").read_text()
+    (project / "mlgate.yaml").write_text(spec.replace("file: a.bin", "file: a.bin, gpu: true"))
+    files = pipeline(project, api=api)
+    assert problems(*files.values()) == []
+    beta = "computeResources" in files["tekton/mlgate-run.yaml"]
+    assert beta == (api == "beta")
+
+
+def test_the_catalog_is_nothing_that_tekton_refuses() -> None:
+    texts = [text for path, text in tasks.catalog(STAGES).items() if path.endswith(".yaml")]
+    assert problems(*texts) == []
+
+
+# Each is what a person may do to a file; Tekton's webhook refuses all, its schemas only some.
+_MUTATIONS = {
+    "unknown field of a step": ("tekton/tasks/mlgate-weigh.yaml", "securityContext:", "securtyContext:"),
+    "unknown field of a spec": (PIPELINE, "  workspaces:\n    - name: source\n      desc", "  workspacs:\n    - name: source\n      desc"),
+    "unknown task": (PIPELINE, "runAfter: [mlgate-plan, data]", "runAfter: [mlgate-plan, dat]"),
+    "unknown parameter": (PIPELINE, "$(params.event)", "$(params.evnt)"),
+    "unknown parameter in a step": ("tekton/tasks/mlgate-weigh.yaml", "$(params.stage)", "$(params.stge)"),
+    "operator": (PIPELINE, "operator: in", "operator: inn"),
+    "result of an unknown task": (PIPELINE, "$(tasks.mlgate-plan.", "$(tasks.nope."),
+    "unknown result": (PIPELINE, "results.stages[*]", "results.stage[*]"),
+    "onError with retries": (PIPELINE, "      timeout: \"900s\"\n", "      timeout: \"900s\"\n      retries: 1\n      onError: continue\n"),
+    "duration": (PIPELINE, 'timeout: "900s"', 'timeout: "15 minutes"'),
+    "name": (PIPELINE, "  name: mlgate-digits", "  name: MLGate_Digits"),
+    "cycle": (PIPELINE, "runAfter: [mlgate-checkout]", "runAfter: [mlgate-checkout, int8]"),
+    "missing parameter": ("tekton/tasks/mlgate-weigh.yaml", "      default: weigh\n", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _MUTATIONS)
+def test_every_mutation_is_found(project: Path, name: str) -> None:
+    files = pipeline(project)
+    path, before, after = _MUTATIONS[name]
+    if name == "missing parameter":
+        files[PIPELINE] = files[PIPELINE].replace(
+            "        - name: stage\n          value: data\n", ""
+        )
+    assert before in files[path]
+    files[path] = files[path].replace(before, after, 1)
+    assert problems(*files.values()) != []
+
+
+def test_every_task_is_safe_by_construction(project: Path) -> None:
+    manifests = [
+        m
+        for text in [*pipeline(project).values(), *_catalog()]
+        for m in yaml.safe_load_all(text)
+        if m["kind"] in ("Task", "StepAction")
+    ]
+    assert len(manifests) > 5
+    for manifest in manifests:
+        for step in manifest["spec"].get("steps", [manifest["spec"]]):
+            assert step["command"] == ["mlgate"]
+            assert "script" not in step
+            assert "$(params" not in json.dumps(step["args"])
+            secure = step["securityContext"]
+            assert secure["runAsNonRoot"] is True
+            assert secure["allowPrivilegeEscalation"] is False
+            assert secure["capabilities"] == {"drop": ["ALL"]}
+            assert secure["seccompProfile"] == {"type": "RuntimeDefault"}
+            assert secure["readOnlyRootFilesystem"] is (manifest["kind"] == "Task")
+
+
+def _catalog() -> list[str]:
+    return [text for path, text in tasks.catalog(STAGES).items() if path.endswith(".yaml")]
+
+
+Run = Callable[..., Cluster]
+
+
+@pytest.fixture
+def cluster(project: Path, mlgate: Path, tmp_path: Path) -> Run:
+    def make(**how: Any) -> Cluster:
+        return Cluster.of(pipeline(project), mlgate, tmp_path / "pods", **how)
+
+    return make
+
+
+@pytest.fixture
+def source(project: Path, tmp_path: Path) -> Path:
+    """The workspace: a volume with the repository in it."""
+    folder = tmp_path / "source"
+    shutil.copytree(project, folder)
+    return folder
+
+
+def test_the_verdict_is_the_local_one_to_the_byte(
+    cluster: Run, source: Path, project: Path, mlgate: Path
+) -> None:
+    run = cluster()
+    status = run.run({}, {"source": source}, secrets={"SIGNING_KEY": "s3cret"})
+    assert status == "Succeeded", {n: t.log for n, t in run.runs.items()}
+    assert [n for n, t in run.runs.items() if t.status == "Skipped"] == ["mlgate-checkout"]
+    assert sorted(run.started) == sorted(["mlgate-plan", *CHECKED, "rollout", "mlgate-verdict"])
+    assert run.started[-2:] == ["rollout", "mlgate-verdict"]
+    subprocess.run([mlgate, "check", project], capture_output=True, check=True)
+    local = (project / ".mlgate" / "latest" / "verdict.json").read_bytes()
+    assert (source / ".mlgate" / "latest" / "verdict.json").read_bytes() == local
+    data = run.runs["data"].results
+    assert json.loads(data["TEST_OUTPUT"])["result"] == "SUCCESS"
+    assert data["copy_ARTIFACT_OUTPUTS"]["digest"].startswith("sha256:")
+    assert len(json.dumps(data)) < 2048
+
+
+@pytest.mark.slow
+def test_what_is_known_starts_no_pod(cluster: Run, source: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    spaces = {"source": source, "cache": cache}
+    assert cluster().run({"event": "pull_request"}, spaces) == "Succeeded"
+    shutil.rmtree(source / ".mlgate")
+    again = cluster()
+    assert again.run({"event": "pull_request"}, spaces, uid="run-2") == "Succeeded"
+    assert again.started == ["mlgate-plan", "mlgate-verdict"]
+
+
+def test_a_pull_request_gets_no_identity(cluster: Run, source: Path) -> None:
+    run = cluster()
+    assert run.run({"event": "pull_request"}, {"source": source}) == "Succeeded"
+    skipped = [n for n, t in run.runs.items() if t.status == "Skipped"]
+    assert skipped == ["mlgate-checkout", "release", "rollout"]
+
+
+def _lose(stage: str) -> Callable[[str, Path], None]:
+    def forget(name: str, source: Path) -> None:
+        if name == stage:
+            (source / ".mlgate" / "ci" / "results" / f"{stage}.json").unlink()
+
+    return forget
+
+
+def _alter(name: str, source: Path) -> None:
+    for file in (source / ".mlgate" / "ci" / "store" / "sha256").glob("*"):
+        if name == "other" and b"weigh" in file.read_bytes():
+            file.chmod(0o644)
+            file.write_bytes(file.read_bytes().replace(b'"value":5', b'"value":1'))
+
+
+def _stale(name: str, source: Path) -> None:
+    if name == "mlgate-plan":
+        spec = (source / "mlgate.yaml").read_text()
+        (source / "mlgate.yaml").write_text(spec.replace("max: 10", "max: 11"))
+
+
+def _earlier(name: str, source: Path) -> None:
+    """The result of an earlier run, where this run's should be."""
+    file = source / ".mlgate" / "ci" / "results" / "other.json"
+    if name == "other":
+        file.write_text(file.read_text().replace("run-1", "run-0"))
+
+
+@pytest.mark.parametrize(
+    ("change", "how", "outcome"),
+    [
+        ("max: 10 -> max: 4", {}, "fail"),
+        ("ran: -> breaks: true, ran:", {}, "error"),
+        ("", {"cancel": frozenset({"data"})}, "error"),
+        ("", {"cancel": frozenset({"mlgate-plan"})}, "error"),
+        ("", {"forget": _lose("data")}, "error"),
+        ("", {"forget": _lose("other")}, "error"),
+        ("", {"forget": _alter}, "error"),
+        ("", {"forget": _earlier}, "error"),
+        ("", {"forget": _stale}, None),
+        ("", {"cancel": frozenset({"mlgate-verdict"})}, None),
+    ],
+    ids=[
+        "gate fails", "stage breaks", "pod killed", "plan killed", "result lost",
+        "unneeded result lost", "evidence altered", "result of another run", "spec changed",
+        "verdict killed",
+    ],
+)  # fmt: skip
+@pytest.mark.slow
+def test_no_verdict_gets_lost(
+    cluster: Run, source: Path, project: Path, change: str, how: dict[str, Any], outcome: str | None
+) -> None:
+    before, _, after = change.partition(" -> ")
+    text = SMALL.replace("RAN", str(project.parent / "ran")).replace(before, after, 1)
+    for folder in (project, source):
+        (folder / "mlgate.yaml").write_text(text)
+    run = cluster(**how)
+    assert run.run({}, {"source": source}) == "Failed"
+    if outcome is None:
+        assert "outcome" not in run.runs["mlgate-verdict"].results
+    else:
+        verdict = run.runs["mlgate-verdict"]
+        assert verdict.results["outcome"] == outcome, verdict.log
+        assert json.loads(verdict.results["TEST_OUTPUT"])["result"] in ("FAILURE", "ERROR")
