@@ -31,7 +31,6 @@ from mlgate.stages.benchmark.session import (
 from mlgate.stages.benchmark.statistics import look_sizes, percentile_of
 from tests.stages.benchmark.onnx_models import write_chain
 
-CONFIDENCE = 0.99
 Plant = Callable[[Epoch], Epoch]
 
 
@@ -87,11 +86,11 @@ def heavy_tail(share: float, times: float, rng: np.random.Generator) -> Plant:
     return plant
 
 
-def verdict(epochs: Sequence[Epoch], tolerance: float) -> tuple[str, int]:
+def verdict(epochs: Sequence[Epoch], tolerance: float, confidence: float) -> tuple[str, int]:
     """Pass, fail or inconclusive at the last look, and the epochs that it took."""
     plan = look_sizes(8)
     for size in plan:
-        found = compare.median_ratio(epochs[:size], (CONFIDENCE,), len(plan))
+        found = compare.median_ratio(epochs[:size], (confidence,), len(plan))
         _, low, high = found.bounds[0]
         assert low is not None
         assert high is not None
@@ -100,11 +99,11 @@ def verdict(epochs: Sequence[Epoch], tolerance: float) -> tuple[str, int]:
     return "inconclusive", plan[-1]
 
 
-def tail_verdict(epochs: Sequence[Epoch], filtered: bool) -> tuple[str, int]:
+def tail_verdict(epochs: Sequence[Epoch], filtered: bool, confidence: float) -> tuple[str, int]:
     """As `verdict`, for a p99 that may rise by 10 %."""
     plan = look_sizes(8)
     for size in plan:
-        tail = compare.tail_of(epochs[:size], 0.99, (CONFIDENCE,), len(plan), filtered=filtered)
+        tail = compare.tail_of(epochs[:size], 0.99, (confidence,), len(plan), filtered=filtered)
         if tail is None:
             continue
         _, low, high = tail.ratio.bounds[0]
@@ -139,7 +138,7 @@ def other_moment(epochs: Sequence[Epoch], rng: np.random.Generator, factor: floa
     return [bool(shift), ratio > 1.05, ratio > 1.10]
 
 
-def drawn(epochs: Sequence[Epoch], trials: int, seed: int) -> None:
+def drawn(epochs: Sequence[Epoch], trials: int, confidence: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
 
     def trial(plant: Plant) -> list[Epoch]:
@@ -152,7 +151,7 @@ def drawn(epochs: Sequence[Epoch], trials: int, seed: int) -> None:
         ("p50, the same model, 1 % allowed", as_it_is, 0.01),
         ("p50, ×1.03, 1 % allowed", slower(1.03), 0.01),
     ):
-        row(name, [verdict(trial(plant), tolerance) for _ in range(trials)])
+        row(name, [verdict(trial(plant), tolerance, confidence) for _ in range(trials)])
     for name, plant in (
         ("the same model", as_it_is),
         ("2 % of the queries ×3", heavy_tail(0.02, 3.0, rng)),
@@ -161,7 +160,7 @@ def drawn(epochs: Sequence[Epoch], trials: int, seed: int) -> None:
             label = "p99 uninterrupted" if filtered else "p99 of all"
             row(
                 f"{label}, {name}, 10 % allowed",
-                [tail_verdict(trial(plant), filtered) for _ in range(trials)],
+                [tail_verdict(trial(plant), filtered, confidence) for _ in range(trials)],
             )
     for name, factor in (("the same model", 1.0), ("×1.05", 1.05)):
         alarms = np.mean([other_moment(epochs, rng, factor) for _ in range(trials)], axis=0)
@@ -171,7 +170,7 @@ def drawn(epochs: Sequence[Epoch], trials: int, seed: int) -> None:
         )
 
 
-def live(path: Path, trials: int, seconds: float) -> None:
+def live(path: Path, trials: int, seconds: float, confidence: float) -> None:
     for name, factor, tolerance in (
         ("the same model", 1.0, 0.02),
         ("×1.05", 1.05, 0.02),
@@ -185,11 +184,11 @@ def live(path: Path, trials: int, seconds: float) -> None:
                 while len(epochs) < size:
                     rng = random.Random(1000 * trial + len(epochs))
                     epochs.append(compare.run_epoch(open_arm, seconds, rng))
-                found = verdict(epochs, tolerance)
+                found = verdict(epochs, tolerance, confidence)
                 if found[0] != "inconclusive" and found[1] <= len(epochs):
                     break
             verdicts.append(found)
-            ratios.append(compare.median_ratio(epochs, (CONFIDENCE,), 5).value)
+            ratios.append(compare.median_ratio(epochs, (confidence,), 5).value)
             spent.append(time.monotonic() - begun)
         row(f"live, {name}, 2 % allowed", verdicts)
         print(
@@ -204,13 +203,14 @@ def main() -> None:
     parser.add_argument("--record", type=int, default=120, help="epochs to record")
     parser.add_argument("--epoch", type=float, default=0.35, help="seconds of an epoch")
     parser.add_argument("--trials", type=int, default=400, help="trials drawn for each row")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of the gate")
     parser.add_argument("--live", type=int, default=0, help="whole trials to run instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = options.model or write_chain(Path(folder) / "chain.onnx", layers=6, width=256)
         print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         if options.live:
-            live(path, options.live, options.epoch)
+            live(path, options.live, options.epoch, options.confidence)
             return
         begun = time.monotonic()
         open_arm = opener(path, 1.0)
@@ -227,7 +227,7 @@ def main() -> None:
             f"sentinel {compare.sentinel_of(epochs).ratio:.4f}; "
             f"load average {os.getloadavg()[0]:.1f}; {options.trials} trials a row"
         )
-        drawn(epochs, options.trials, seed=1)
+        drawn(epochs, options.trials, options.confidence, seed=1)
 
 
 if __name__ == "__main__":
