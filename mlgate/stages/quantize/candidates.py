@@ -21,7 +21,15 @@ from mlgate.errors import MissingPackage, StageError
 from mlgate.stages.quantize import ranges as ranging
 from mlgate.stages.quantize.bias import correct_biases
 from mlgate.stages.quantize.calibrate import Calibration
-from mlgate.stages.quantize.graph import QUANTIZABLE, Graph, in_order, opset_of, quantizable
+from mlgate.stages.quantize.graph import (
+    QUANTIZABLE,
+    Graph,
+    in_order,
+    names_of,
+    opset_of,
+    quantizable,
+    shorten_names,
+)
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Scheme
 from mlgate.stages.quantize.stored import store_weights
@@ -83,11 +91,17 @@ class Workshop:
         """The candidate as a model; `only` limits it to some nodes. Raises `StageError`."""
         try:
             with contextlib.redirect_stdout(io.StringIO()), _quiet():
-                return self._build(candidate, only)
+                model = self._build(candidate, only)
         except StageError:
             raise
         except Exception as error:  # noqa: BLE001 (onnxruntime raises anything)
             raise StageError(f"{candidate.name} cannot be built: {first_line(error)}") from None
+        model.producer_name, model.producer_version = "mlgate", ""
+        del model.graph.value_info[:]
+        # Converters append what they add at the end, which onnxruntime takes and ONNX forbids.
+        in_order(model)
+        shorten_names(model, names_of(self.model))
+        return model
 
     def ranges_of(self, method: str) -> dict[str, tuple[float, float]]:
         """Ranges by `method`, from the one calibration pass."""
@@ -142,15 +156,15 @@ class Workshop:
             options,
         )
         quantizer.quantize_model()
-        model = _own(quantizer.model.model)
-        return _own(store_weights(model, candidate.leaders)) if candidate.stored else model
+        model: onnx.ModelProto = quantizer.model.model
+        return store_weights(model, candidate.leaders) if candidate.stored else model
 
     def _stored(
         self, model: onnx.ModelProto, names: Sequence[str], excluded: Sequence[str]
     ) -> onnx.ModelProto:
         if self.correct:
             model, _ = correct_biases(model, self.calibration.activations, kept=excluded)
-        return _own(store_weights(model, names, excluded))
+        return store_weights(model, names, excluded)
 
     def _biased(
         self, candidate: Candidate, excluded: Sequence[str], only: Sequence[str]
@@ -176,9 +190,10 @@ class Workshop:
     def _half(self, excluded: list[str]) -> onnx.ModelProto:
         copy = onnx.ModelProto()
         copy.CopyFrom(self.model)
-        return _own(
-            convert_float_to_float16(copy, keep_io_types=True, node_block_list=excluded or None)
+        half: onnx.ModelProto = convert_float_to_float16(
+            copy, keep_io_types=True, node_block_list=excluded or None
         )
+        return half
 
     def _dynamic(self, excluded: list[str]) -> onnx.ModelProto:
         out = self.workdir / "candidate.onnx"
@@ -188,7 +203,7 @@ class Workshop:
             quantize_dynamic(
                 copy, out, per_channel=True, nodes_to_exclude=excluded, weight_type=QuantType.QInt8
             )
-            return _own(onnx.load(str(out)))
+            return onnx.load(str(out))
         finally:
             out.unlink(missing_ok=True)
 
@@ -211,7 +226,8 @@ class Workshop:
             nodes_to_exclude=excluded,
         )
         quantizer.process()
-        return _own(quantizer.model.model)
+        model: onnx.ModelProto = quantizer.model.model
+        return model
 
 
 def ladder(wanted: Sequence[Scheme], model: onnx.ModelProto) -> Iterator[Candidate]:
@@ -235,15 +251,6 @@ def default_ladder(model: onnx.ModelProto) -> tuple[Scheme, ...]:
     if products and find_spec("onnx_ir") and weights > total / 2:
         fits.append("int8-weight")
     return tuple(sorted(fits, key=lambda scheme: _PREDICTED[scheme]))
-
-
-def _own(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without what tools wrote of themselves: the same model has the same bytes."""
-    model.producer_name, model.producer_version = "mlgate", ""
-    del model.graph.value_info[:]
-    # Converters append what they add at the end, which onnxruntime takes and ONNX forbids.
-    in_order(model)
-    return model
 
 
 @contextlib.contextmanager

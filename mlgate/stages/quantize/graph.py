@@ -1,8 +1,9 @@
 """Read an ONNX graph: load it safely, see what can be quantized, and who feeds whom."""
 
 import heapq
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -201,13 +202,50 @@ def in_order(model: onnx.ModelProto) -> None:
     model.graph.node.extend(copies)
 
 
+def shorten_names(model: onnx.ModelProto, known: Collection[str]) -> None:
+    """Give values and nodes that are not `known` short names.
+
+    A quantizer derives several long names from each old one; in a small model they take more
+    room than the weights.
+    """
+    graph = model.graph
+    taken = set(known) | {value.name for value in (*graph.input, *graph.output)}
+    taken |= {name for node in graph.node for part in _inner(node) for name in _reads(part)}
+    short: dict[str, str] = {}
+    fresh = (name for name in map("q{}".format, itertools.count()) if name not in taken)
+    for tensor in graph.initializer:
+        if tensor.name not in taken:
+            short[tensor.name] = next(fresh)
+            tensor.name = short[tensor.name]
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name and name not in taken:
+                    short[name] = short.get(name) or next(fresh)
+                    names[place] = short[name]
+        if node.name not in taken:
+            node.name = ""
+
+
+def _inner(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a node's branches and loop bodies."""
+    for part in node.attribute:
+        if part.type == onnx.AttributeProto.GRAPH:
+            yield from part.g.node
+
+
+def names_of(model: onnx.ModelProto) -> frozenset[str]:
+    """Every name of a value, constant or node."""
+    nodes = model.graph.node
+    values = {name for node in nodes for name in (*node.input, *node.output, node.name)}
+    return frozenset(values | {tensor.name for tensor in model.graph.initializer})
+
+
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """Every value that a node uses, those of its branches and loop bodies included."""
     yield from (name for name in node.input if name)
-    for part in node.attribute:
-        if part.type == onnx.AttributeProto.GRAPH:
-            for inner in part.g.node:
-                yield from _reads(inner)
+    for inner in _inner(node):
+        yield from _reads(inner)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
