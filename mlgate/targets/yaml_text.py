@@ -13,7 +13,7 @@ _PLAIN: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_./@-]*(?: [A-Za-z0-9_./@()-]+)
 # What YAML 1.1 takes for something else than text, besides what `_PLAIN` leaves out.
 _WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan"})
 # Lines of printable ASCII, the first not indented: a script, which people want to read.
-_BLOCK: Final = re.compile(r"^[!-~][ -~]*[!-~]\n(?:(?:[ -~]*[!-~])?\n)*(?<!\n\n)$")
+_BLOCK: Final = re.compile(r"^[!-~](?:[ -~]*[!-~])?\n(?:(?:[ -~]*[!-~])?\n)*(?<!\n\n)\Z")
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
