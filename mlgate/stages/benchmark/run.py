@@ -27,7 +27,7 @@ from mlgate.stages.benchmark.load import closed_loop
 from mlgate.stages.benchmark.measurements import Findings, derive
 from mlgate.stages.benchmark.recording import MEDIA_TYPE, Recording, decode
 from mlgate.stages.benchmark.scenarios import Comparing, Load, Ramping
-from mlgate.stages.benchmark.session import check_placement
+from mlgate.stages.benchmark.session import check_placement, require_provider
 from mlgate.stages.benchmark.spec import (
     Batch,
     Benchmark,
@@ -41,7 +41,7 @@ from mlgate.stages.benchmark.spec import (
     ColdStart as ColdStartSpec,
 )
 from mlgate.stages.benchmark.statistics import PERCENTILES, look_sizes
-from mlgate.stages.benchmark.target import baseline_of, content_digest, target_of
+from mlgate.stages.benchmark.target import baseline_of, content_digest, runtime_of, target_of
 
 LATENCIES: Final = "latencies.bin"
 _RAMP_ROUNDS: Final = (1.0, 5 / 3, 8 / 3)
@@ -56,11 +56,14 @@ def measure(job: Job[Benchmark]) -> Evidence:
     """
     options = job.options
     limit = min(seconds(options.time_limit), 0.9 * job.seconds)
-    target = target_of(job)
-    gpu = None
+    runtime = runtime_of(options)
+    require_provider(runtime)
+    gpu, before = None, None
     if options.provider != "cpu":
-        gpu = nvml.open_gpu(int(target.runtime.options.get("device_id", "0")))
-    before = gpu.state() if gpu else None
+        # Before any session is there: what the model takes is counted from here.
+        gpu = nvml.open_gpu(int(runtime.options.get("device_id", "0")))
+        before = gpu.state()
+    target = target_of(job, runtime)
     run = Campaign(job, target, baseline_of(job, target), time.monotonic() + limit)
     target.prepare()
     _first_looks(run)

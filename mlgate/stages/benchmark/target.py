@@ -84,10 +84,9 @@ class Target:
         return self.path.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
 
 
-def target_of(job: Job[Benchmark]) -> Target:
-    """The candidate, with its session tried once. Raises `StageError` for what does not fit."""
-    options = job.options
-    runtime = Runtime(
+def runtime_of(options: Benchmark) -> Runtime:
+    """Where and how the options say that models run."""
+    return Runtime(
         provider=options.provider,
         options={
             key: ("1" if value else "0") if isinstance(value, bool) else str(value)
@@ -97,6 +96,11 @@ def target_of(job: Job[Benchmark]) -> Target:
         max_cpu_nodes=options.max_cpu_nodes,
         cuda_graph=options.cuda_graph,
     )
+
+
+def target_of(job: Job[Benchmark], runtime: Runtime) -> Target:
+    """The candidate, with its session tried once. Raises `StageError` for what does not fit."""
+    options = job.options
     path = local(job.inputs[options.model].location, "model")
     ports = ports_of(open_session(path, runtime))
     sources = sources_for(ports, options.inputs, options.dataset)
