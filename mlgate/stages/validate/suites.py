@@ -25,6 +25,7 @@ Severity = Literal["critical", "warning", "info"]
 _COLUMN_KWARGS: Final = ("column", "column_A", "column_B")
 # What GX saves beside an expectation and what does not change what is checked.
 _IGNORED: Final = {"id", "notes", "rendered_content", "description", "success_on_last_run"}
+_SETS: Final = ("value_set", "regex_list", "like_pattern_list", "type_list", "column_set")
 _FIELDS: Final = {"type", "expectation_type", "kwargs", "meta", "severity"}
 
 
@@ -111,6 +112,7 @@ def _entry(suite: str, index: int, written: object) -> SuiteEntry:
             f"{where} ({type_}): suite parameters ($PARAMETER) have no value here",
             hint="write the value into the suite",
         )
+    _can_fail(f"{where} ({type_})", kwargs)
     try:
         # The index in `meta` is how a result finds its way back: GX changes the order.
         with quietly():
@@ -132,6 +134,22 @@ def _known(where: str, type_: str) -> None:
         f"{where}: there is no expectation {type_!r}",
         hint=f"did you mean {near[0]}?" if near else "see the gallery of Great Expectations",
     )
+
+
+def _can_fail(where: str, kwargs: Mapping[str, Any]) -> None:
+    """Great Expectations calls an expectation a success that allows everything."""
+    mostly = kwargs.get("mostly")
+    if isinstance(mostly, int | float) and mostly <= 0:
+        raise StageError(
+            f"{where}: mostly {mostly:g} lets every row fail, so nothing would be checked",
+            hint="mostly is the smallest share of rows that must hold, e.g. 0.95",
+        )
+    for name in _SETS:
+        if name in kwargs and kwargs[name] in ([], (), {}):
+            raise StageError(
+                f"{where}: {name} is empty, so nothing would be checked",
+                hint="list at least one, or leave the expectation out",
+            )
 
 
 def _severity(where: str, written: Mapping[str, Any]) -> Severity:
