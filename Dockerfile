@@ -1,0 +1,29 @@
+# mlgate as a container image, for Tekton and any other place that runs containers.
+#
+#   docker build -t mlgate .                          on the CPU
+#   docker build -t mlgate:gpu --build-arg EXTRA=gpu .    with CUDA, out of Python packages
+#
+# BASE is any image with Python 3.11 or later and pip. LOCK names the file with the hashes of every
+# dependency; give an empty one where the base has them already.
+ARG BASE=python:3.12-slim
+FROM ${BASE} AS build
+ARG EXTRA=cpu
+ARG LOCK=actions/lib/requirements-${EXTRA}.txt
+ENV PYTHONPATH=/opt/mlgate PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+COPY . .
+RUN python -m pip install --quiet --require-hashes --target /opt/mlgate --requirement "$LOCK" \
+ && python -m pip install --quiet --no-deps --no-build-isolation --target /opt/mlgate --upgrade . \
+ && find /opt/mlgate -name __pycache__ -prune -exec rm -rf {} +
+
+FROM ${BASE}
+COPY --from=build /opt/mlgate /opt/mlgate
+ENV PYTHONPATH=/opt/mlgate \
+    PATH=/opt/mlgate/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONUTF8=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp
+# Nobody in particular: the number that distroless images and Tekton's own tasks use.
+USER 65532:65532
+WORKDIR /workspace
+CMD ["mlgate", "--help"]
