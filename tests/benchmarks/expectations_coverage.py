@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlgate.stages.validate.batches import open_batch
-from mlgate.stages.validate.expectations import ExpectationResult, run_suite
-from mlgate.stages.validate.suites import load_suite
-from mlgate.stages.validate.table import connect, open_table
-from tests.stages.validate import gx_cases
+from mlgate.stages.validate.dataset.table import connect, open_table
+from mlgate.stages.validate.expectations.batches import open_batch
+from mlgate.stages.validate.expectations.outcomes import ExpectationResult, run_suite
+from mlgate.stages.validate.expectations.suites import load_suite
+from tests.stages.validate.expectations import gx_cases
 
 Pair = tuple[ExpectationResult, ExpectationResult]
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.stages.validate.gx_cases import case
+from tests.stages.validate.expectations.gx_cases import case
 
 ROWS_PER_FILE = 5_000_000
 EMAIL = r"^[a-z0-9]+@[a-z0-9]+\.com$"
@@ -134,10 +134,10 @@ def peak() -> float:
 
 
 def ours(engine: str, files: str, memory: int, threads: int) -> Callable[[], list[Any]]:
-    from mlgate.stages.validate.batches import open_batch
-    from mlgate.stages.validate.expectations import run_suite
-    from mlgate.stages.validate.suites import load_suite
-    from mlgate.stages.validate.table import connect, open_table
+    from mlgate.stages.validate.dataset.table import connect, open_table
+    from mlgate.stages.validate.expectations.batches import open_batch
+    from mlgate.stages.validate.expectations.outcomes import run_suite
+    from mlgate.stages.validate.expectations.suites import load_suite
 
     def run() -> list[Any]:
         with (

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
 
-from mlgate.stages.validate import profiling
-from mlgate.stages.validate.drift import compare
-from mlgate.stages.validate.table import connect, open_table
+from mlgate.stages.validate.dataset.table import connect, open_table
+from mlgate.stages.validate.drift import profiling
+from mlgate.stages.validate.drift.comparison import compare
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlgate.errors import StageError
-from mlgate.stages.validate.footers import footers
-from mlgate.stages.validate.table import Table, quoted, reading
+from mlgate.stages.validate.dataset.footers import footers
+from mlgate.stages.validate.dataset.table import Table, quoted, reading
 
 _TOLERATED: Final = timedelta(minutes=1)
 """How far clocks may be apart before a time in the future is an error."""

@@ -11,10 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlgate.errors import StageError
-from mlgate.stages.validate.distances import Statistic, normal
-from mlgate.stages.validate.profile import Categorical, Ordered, Profile, Withheld
-from mlgate.stages.validate.profiling import number
-from mlgate.stages.validate.table import Table, quoted, reading
+from mlgate.stages.validate.dataset.table import Table, quoted, reading
+from mlgate.stages.validate.drift.distances import Statistic, normal
+from mlgate.stages.validate.drift.profile import Categorical, Ordered, Profile, Withheld
+from mlgate.stages.validate.drift.profiling import number
 
 _CLASSES: Final = 50
 _GROUPS: Final = 10

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 import pyarrow as pa
 
 from mlgate.errors import StageError
-from mlgate.stages.validate.table import Table, quoted, reading
+from mlgate.stages.validate.dataset.table import Table, quoted, reading
 
 
 @dataclass(frozen=True)

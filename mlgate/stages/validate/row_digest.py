@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mlgate.errors import StageError
 from mlgate.evidence import Digest, canonical, digest_of
-from mlgate.stages.validate.table import Table, quoted, reading
+from mlgate.stages.validate.dataset.table import Table, quoted, reading
 
 Words = NDArray[np.uint64]
 

@@ -19,25 +19,25 @@ from mlgate.evidence import (
     unmeasured,
 )
 from mlgate.stage import DataInput, Job, Progress, Sql, size
-from mlgate.stages.validate import contract as contracts
-from mlgate.stages.validate import drift as drifts
 from mlgate.stages.validate import overlap as overlaps
-from mlgate.stages.validate import profile as profiles
-from mlgate.stages.validate.batches import Batch, open_batch, open_sql
-from mlgate.stages.validate.compatibility import Change, check_versions
-from mlgate.stages.validate.conformance import check_table
-from mlgate.stages.validate.contract import Contract
-from mlgate.stages.validate.distances import Statistic
-from mlgate.stages.validate.expectations import ExpectationResult, run_suite
+from mlgate.stages.validate.contracts import contract as contracts
+from mlgate.stages.validate.contracts.compatibility import Change, check_versions
+from mlgate.stages.validate.contracts.conformance import check_table
+from mlgate.stages.validate.contracts.contract import Contract
+from mlgate.stages.validate.dataset.table import Table, connect, open_table, quoted
+from mlgate.stages.validate.drift import comparison as drifts
+from mlgate.stages.validate.drift import profile as profiles
+from mlgate.stages.validate.drift.distances import Statistic
+from mlgate.stages.validate.drift.profile import Profile
+from mlgate.stages.validate.drift.profiling import build
+from mlgate.stages.validate.expectations.batches import Batch, open_batch, open_sql
+from mlgate.stages.validate.expectations.outcomes import ExpectationResult, run_suite
+from mlgate.stages.validate.expectations.suites import load_suite
 from mlgate.stages.validate.freshness import freshness
 from mlgate.stages.validate.leakage import leakage
-from mlgate.stages.validate.profile import Profile
-from mlgate.stages.validate.profiling import build
 from mlgate.stages.validate.skew import skew
 from mlgate.stages.validate.snapshot import snapshot
 from mlgate.stages.validate.spec import Validate
-from mlgate.stages.validate.suites import load_suite
-from mlgate.stages.validate.table import Table, connect, open_table, quoted
 
 _BECAUSE = 5
 
@@ -133,9 +133,7 @@ def _expectations(job: Job[Validate], batch: Batch, found: _Findings) -> None:
     found.details["engine"] = batch.engine
 
 
-def _counted(
-    results: Sequence[ExpectationResult], labels: dict[str, str]
-) -> Iterator[Measurement]:
+def _counted(results: Sequence[ExpectationResult], labels: dict[str, str]) -> Iterator[Measurement]:
     """How many expectations fail; an expectation that raised makes that unknowable."""
     broken = [r for r in results if r.outcome == "error"]
     failed = [r for r in results if r.outcome == "fail"]
@@ -257,9 +255,7 @@ def _profile(
         return own
     job.tell(Progress("drift"))
     current = build(table, edges_from=reference, **common)  # type: ignore[arg-type]  # as above
-    drift = drifts.compare(
-        reference, current, bins=options.drift.bins, ignore=options.drift.ignore
-    )
+    drift = drifts.compare(reference, current, bins=options.drift.bins, ignore=options.drift.ignore)
     compared = [c for c in drift.columns if c.statistics or c.reasons]
     if not compared:
         raise StageError(
@@ -289,9 +285,7 @@ def _reference(job: Job[Validate], table: Table, pii: Sequence[str]) -> Profile 
     return build(other, ignore=drift.ignore, pii=pii, unit=drift.unit)
 
 
-def _drifted(
-    column: drifts.ColumnDrift, confidences: Sequence[float]
-) -> Iterator[Measurement]:
+def _drifted(column: drifts.ColumnDrift, confidences: Sequence[float]) -> Iterator[Measurement]:
     labels = {"column": column.column}
     for metric in drifts.METRICS:
         name = f"drift.{metric}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from mlgate.errors import StageError
-from mlgate.stages.validate.table import Table, quoted, reading
+from mlgate.stages.validate.dataset.table import Table, quoted, reading
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from mlgate.evidence import Digest, canonical, digest_of
 from mlgate.stages.validate import row_digest
-from mlgate.stages.validate.location import Location, locate
-from mlgate.stages.validate.table import Table, reading
+from mlgate.stages.validate.dataset.location import Location, locate
+from mlgate.stages.validate.dataset.table import Table, reading
 
 SCHEMA: Final = "mlgate/snapshot/v1"
 _CHUNK: Final = 1 << 20

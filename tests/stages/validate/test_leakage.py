@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import mutual_info_score, roc_auc_score
 
 from mlgate.errors import StageError
-from mlgate.stages.validate import profiling
-from mlgate.stages.validate.distances import Statistic
+from mlgate.stages.validate.drift import profiling
+from mlgate.stages.validate.drift.distances import Statistic
 from mlgate.stages.validate.leakage import Leakage, leakage
 from tests.stages.validate.tables import Tables
 

@@ -1,0 +1,1 @@
+"""Schema contracts: what they say, what breaks them, who is hurt."""

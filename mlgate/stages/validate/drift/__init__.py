@@ -1,0 +1,1 @@
+"""Profiles of a dataset, and how far one is from another."""

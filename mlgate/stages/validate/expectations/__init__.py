@@ -1,0 +1,1 @@
+"""Great Expectations suites on every engine, with the same verdicts."""
