@@ -125,3 +125,25 @@ def test_snippets_carry_the_limit() -> None:
     text = capacity.snippets(7, 2)
     assert "LIMIT = 7" in text["asyncio"]
     assert "max_queue_size: 5" in text["triton"]
+
+
+def test_the_largest_limit_that_keeps_the_promise_is_chosen() -> None:
+    def replay(number: int) -> capacity.Overload:
+        return capacity.Overload(number, 1.0, 1.0, response=number * 10.0, rejected=0.5)
+
+    assert [one.max_inflight for one in capacity.admit(replay, (9, 5, 2), 55)] == [9, 5]
+    assert [one.max_inflight for one in capacity.admit(replay, (9, 5, 2), 5)] == [9, 5, 2]
+
+
+def test_a_round_without_a_knee_counts_with_its_lowest_rate() -> None:
+    def step(round_: int, rate: float, response: float) -> capacity.Step:
+        return capacity.Step(round_, rate, 100, 100, response, response, response, kept=True)
+
+    good = [step(0, 100, 1), step(0, 200, 4), step(1, 100, 1), step(1, 200, 4)]
+    bad = [step(2, 50, 9), step(2, 100, 9)]
+    without = capacity.capacity_of(good, 2, 1, (0.9,))
+    found = capacity.capacity_of([*good, *bad], 2, 1, (0.9,))
+    assert without is not None
+    assert found is not None
+    assert found.knee.value < without.knee.value
+    assert capacity.capacity_of(bad, 2, 1, (0.9,)) is None

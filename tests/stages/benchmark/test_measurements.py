@@ -1,0 +1,186 @@
+"""From recordings to figures: what makes a figure impossible is said, never papered over."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlgate.errors import StageError
+from mlgate.evidence import Comparison, Measurement
+from mlgate.stages.benchmark.compare import series_of
+from mlgate.stages.benchmark.measurements import derive
+from mlgate.stages.benchmark.recording import Recording
+from tests.stages.benchmark.test_compare import epochs_of
+
+TERMS = {"price": 3.6, "utilisation": 0.5, "usd_per_kwh": 0.0}
+
+
+def facts(**more: Any) -> dict[str, Any]:
+    return {"loads": [], "cold_starts": [], "terms": TERMS, **more}
+
+
+def closed(n: int, **more: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A closed loop of n queries of 1 ms, one row each."""
+    load = {"id": "single", "kind": "single", "batch": 1, "looks": 1, **more}
+    latency = np.full(n, 1_000_000, dtype=np.int64)
+    series = {"single.1.latency": latency, "single.1.completed": np.cumsum(latency)}
+    return facts(loads=[load]), series
+
+
+def compared(made: Any, *, filtered: bool = True, looks: int = 1) -> Recording:
+    about = {"id": "single", "batch": 1, "looks": looks, "filter": filtered}
+    return Recording(facts(comparison=about), series_of("single.compared", made))
+
+
+def named(rows: tuple[Any, ...], name: str, labels: Mapping[str, str] | None = None) -> Any:
+    found = [
+        row
+        for row in rows
+        if row.name == name and all(row.labels[k] == v for k, v in (labels or {}).items())
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def measurement(recording: Recording, name: str, **labels: str) -> Measurement:
+    row = named(derive(recording, (0.95,)).measurements, name, labels)
+    assert isinstance(row, Measurement)
+    return row
+
+
+def comparison(recording: Recording, name: str) -> Comparison:
+    row = named(derive(recording, (0.95,)).comparisons, name)
+    assert isinstance(row, Comparison)
+    return row
+
+
+def test_a_steady_closed_loop_has_exact_figures() -> None:
+    recording = Recording(*closed(1000))
+    p99 = measurement(recording, "latency_ms.p99")
+    assert (p99.value, p99.unit, p99.n) == (1.0, "ms", 1000)
+    assert (p99.bounds[0].low, p99.bounds[0].high) == (1.0, 1.0)
+    assert measurement(recording, "throughput_qps").value == pytest.approx(1000)
+    # 3.6 USD an hour is 0.001 USD a second, for 500 answers a second.
+    assert measurement(recording, "cost_usd_per_million").value == pytest.approx(2.0)
+
+
+def test_a_load_that_failed_has_no_figure_though_some_queries_were_answered() -> None:
+    recording = Recording(*closed(1000, failed="the server fell behind"))
+    for name in ("latency_ms.p50", "latency_ms.p999", "throughput_qps"):
+        row = measurement(recording, name)
+        assert row.value is None
+        assert row.reason == "the server fell behind"
+    assert measurement(recording, "cost_usd_per_million").value is None
+
+
+def test_too_few_queries_say_how_many_are_missing() -> None:
+    row = measurement(Recording(*closed(100)), "latency_ms.p99")
+    assert row.bounds[0].high is None
+    assert "needs 473 queries, 373 more than there were" in row.because[0]
+
+
+def test_without_a_price_there_is_no_cost() -> None:
+    made, series = closed(100)
+    made["terms"] = {**TERMS, "price": None}
+    row = measurement(Recording(made, series), "cost_usd_per_million")
+    assert row.value is None
+    assert "price_usd_per_hour" in (row.reason or "")
+
+
+def test_a_comparison_has_ratio_difference_and_value_that_agree() -> None:
+    row = comparison(compared(epochs_of(np.random.default_rng(0), 1.05)), "latency_ms.p50")
+    assert row.value is not None
+    assert row.reference is not None
+    ratio, difference = row.ratio[0], row.difference[0]
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert ratio.low < row.value / row.reference < ratio.high
+    assert difference.low == pytest.approx((ratio.low - 1) * row.reference)
+
+
+def test_a_baseline_that_disagrees_with_itself_makes_every_comparison_impossible() -> None:
+    found = derive(compared(epochs_of(np.random.default_rng(1), sentinel=1.12)), (0.95,))
+    assert found.comparisons
+    for row in found.comparisons:
+        assert row.value is None
+        assert "disagrees with itself" in (row.reason or "")
+
+
+def test_too_much_interruption_leaves_the_filtered_tail_without_ends() -> None:
+    made = epochs_of(np.random.default_rng(2), preempted=0.4, pairs=400)
+    row = comparison(compared(made), "latency_ms.p99_unpreempted")
+    assert (row.ratio[0].low, row.ratio[0].high) == (None, None)
+    assert "too many to leave out" in row.because[0]
+
+
+def test_the_filter_is_not_used_where_it_does_not_hold() -> None:
+    made = epochs_of(np.random.default_rng(3))
+    found = derive(compared(made, filtered=False), (0.95,))
+    assert all(row.name != "latency_ms.p99_unpreempted" for row in found.comparisons)
+    assert all(row.name != "preempted" for row in found.measurements)
+
+
+def test_too_few_epochs_or_pairs_are_said() -> None:
+    rng = np.random.default_rng(4)
+    row = comparison(compared(epochs_of(rng, epochs=2)), "latency_ms.p50")
+    assert row.value is None
+    assert "2 epochs ran" in (row.reason or "")
+    row = comparison(compared(epochs_of(rng, epochs=4, pairs=50)), "latency_ms.p999")
+    assert row.value is None
+    assert "10,000" in (row.reason or "")
+
+
+def test_no_epochs_are_no_comparison() -> None:
+    row = comparison(compared([]), "latency_ms.p50")
+    assert "0 epochs ran" in (row.reason or "")
+
+
+def test_a_ramp_that_failed_says_why() -> None:
+    ramp = {"steps": [], "overload": [], "limit": 1.0, "percentile": 0.5, "workers": 1, "looks": 1}
+    row = measurement(Recording(facts(ramp={**ramp, "failed": "why"}), {}), "capacity.knee_qps")
+    assert row.reason == "why"
+    row = measurement(Recording(facts(ramp=ramp), {}), "cost_usd_per_million")
+    assert row.value is None
+
+
+def test_a_gpu_shared_by_mig_is_not_attributable() -> None:
+    gpu: dict[str, Any] = {"memory": 5, "mig": True, "utilisation": None, "energy": []}
+    recording = Recording(facts(gpu=gpu), {})
+    assert measurement(recording, "gpu.memory_bytes").value == 5
+    for name in ("gpu.utilization", "energy_j_per_inference"):
+        assert "MIG" in (measurement(recording, name).reason or "")
+    windows = [{"joules": 10.0, "answers": 5}, {"joules": 14.0, "answers": 7}]
+    alone = {"memory": 5, "mig": False, "utilisation": 0.5, "energy": windows}
+    recording = Recording(facts(gpu=alone), {})
+    assert measurement(recording, "energy_j_per_inference").value == pytest.approx(2.0)
+    assert measurement(recording, "gpu.utilization").value == 0.5
+
+
+def test_five_cold_starts_bound_their_median() -> None:
+    phases = ("spawn", "import_", "load", "first", "total", "steady")
+    starts = [{**dict.fromkeys(phases, i * 1_000_000), "peak_rss": i} for i in (5, 1, 4, 2, 3)]
+    recording = Recording(facts(cold_starts=starts), {})
+    row = measurement(recording, "cold_start_ms", phase="total")
+    assert (row.value, row.bounds[0].low, row.bounds[0].high) == (3.0, 1.0, 5.0)
+    assert measurement(recording, "rss_bytes").value == 5
+    few = Recording(facts(cold_starts=starts[:3]), {})
+    assert measurement(few, "cold_start_ms", phase="total").bounds[0].high is None
+
+
+def test_a_recording_that_lacks_a_series_is_an_error() -> None:
+    made, _ = closed(10)
+    with pytest.raises(StageError, match="not complete"):
+        derive(Recording(made, {}), (0.95,))
+    with pytest.raises(StageError, match="not complete"):
+        derive(Recording({}, {}), (0.95,))
+
+
+def test_every_confidence_has_its_interval() -> None:
+    found = derive(compared(epochs_of(np.random.default_rng(5))), (0.9, 0.95, 0.99))
+    for row in found.comparisons:
+        if row.value is not None:
+            assert [b.confidence for b in row.ratio] == [0.9, 0.95, 0.99]
+            assert row.ratio[0].low is not None
+            assert row.ratio[2].low is not None
+            assert row.ratio[0].low > row.ratio[2].low
