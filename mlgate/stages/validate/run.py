@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -30,14 +31,15 @@ from mlgate.stages.validate.drift import profile as profiles
 from mlgate.stages.validate.drift.distances import Statistic
 from mlgate.stages.validate.drift.profile import Profile
 from mlgate.stages.validate.drift.profiling import build
-from mlgate.stages.validate.expectations.batches import Batch, open_batch, open_sql
-from mlgate.stages.validate.expectations.outcomes import ExpectationResult, run_suite
-from mlgate.stages.validate.expectations.suites import load_suite
 from mlgate.stages.validate.freshness import freshness
 from mlgate.stages.validate.leakage import leakage
 from mlgate.stages.validate.skew import skew
 from mlgate.stages.validate.snapshot import snapshot
 from mlgate.stages.validate.spec import Validate
+
+if TYPE_CHECKING:
+    from mlgate.stages.validate.expectations.batches import Batch
+    from mlgate.stages.validate.expectations.outcomes import ExpectationResult
 
 _BECAUSE = 5
 
@@ -73,6 +75,8 @@ def _database(job: Job[Validate], source: Sql, found: _Findings) -> None:
         raise StageError(
             f"the environment has no {source.url.env}", hint=f"export {source.url.env}=…"
         )
+    from mlgate.stages.validate.expectations.batches import open_sql  # noqa: PLC0415  # as below
+
     job.tell(Progress("connecting"))
     batch = open_sql(url, table=source.table, query=source.query)
     _expectations(job, batch, found)
@@ -101,6 +105,9 @@ def _files(job: Job[Validate], found: _Findings) -> None:
     _leakage(job, table, own, found)
     _snapshot(job, table, found)
     if options.expectations is not None:
+        # Great Expectations takes seconds to import: a stage without a suite does not wait for it.
+        from mlgate.stages.validate.expectations.batches import open_batch  # noqa: PLC0415
+
         job.tell(Progress("expectations"))
         engine = "auto" if options.engine == "sql" else options.engine
         _expectations(job, open_batch(table, engine), found)
@@ -112,7 +119,13 @@ def _rows(table: Table) -> int:
     return int(row[0])
 
 
-def _expectations(job: Job[Validate], batch: Batch, found: _Findings) -> None:
+def _expectations(job: Job[Validate], batch: "Batch", found: _Findings) -> None:
+    from mlgate.stages.validate.expectations.outcomes import (  # noqa: PLC0415  # as above
+        row_count,
+        run_suite,
+    )
+    from mlgate.stages.validate.expectations.suites import load_suite  # noqa: PLC0415  # as above
+
     options = job.options
     if options.expectations is None:
         raise StageError("there is nothing to check", hint="add expectations: to this stage")
@@ -129,11 +142,16 @@ def _expectations(job: Job[Validate], batch: Batch, found: _Findings) -> None:
         some = [r for r in results if r.severity == severity]
         if some:
             found.measurements += _counted(some, {"severity": severity})
+    if batch.table is None:
+        rows = row_count(batch)
+        found.measurements.append(measured("rows", rows, unit="count", n=rows))
     found.details["expectations"] = [_told(result) for result in results]
     found.details["engine"] = batch.engine
 
 
-def _counted(results: Sequence[ExpectationResult], labels: dict[str, str]) -> Iterator[Measurement]:
+def _counted(
+    results: Sequence["ExpectationResult"], labels: dict[str, str]
+) -> Iterator[Measurement]:
     """How many expectations fail; an expectation that raised makes that unknowable."""
     broken = [r for r in results if r.outcome == "error"]
     failed = [r for r in results if r.outcome == "fail"]
@@ -160,7 +178,7 @@ def _counted(results: Sequence[ExpectationResult], labels: dict[str, str]) -> It
     )
 
 
-def _with_rows(result: ExpectationResult) -> str:
+def _with_rows(result: "ExpectationResult") -> str:
     """The message, and where to look: row numbers count from 0, over all files in order."""
     if not result.rows:
         return result.message
@@ -169,7 +187,7 @@ def _with_rows(result: ExpectationResult) -> str:
     return f"{result.message} (row{'s' if len(result.rows) > 1 else ''} {some}{more})"
 
 
-def _told(result: ExpectationResult) -> dict[str, JsonValue]:
+def _told(result: "ExpectationResult") -> dict[str, JsonValue]:
     return {
         "type": result.type,
         "column": result.column,

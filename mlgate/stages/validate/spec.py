@@ -2,10 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, GetJsonSchemaHandler, JsonValue, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from mlgate.evidence import Frozen, tuples
-from mlgate.stage import DataInput, Dataset, FileInput, Options, ProfileInput, Size
+from mlgate.stage import DataInput, Dataset, FileInput, Options, ProfileInput, Size, or_just
 
 Engine = Literal["auto", "duckdb", "pandas", "sql", "spark"]
 Mode = Literal[
@@ -60,6 +62,12 @@ class Contract(Frozen):
             value = {"file": value}
         return tuples(value)
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return or_just(handler.resolve_ref_schema(handler(schema)), cls, "file")
+
 
 class Freshness(Frozen):
     """How old the newest row is."""
@@ -90,9 +98,6 @@ class Validate(Options):
     )
     values: Literal["redacted", "keys", "raw"] = Field(
         "redacted", description="Which unexpected values may enter evidence and reports."
-    )
-    quantiles: Literal["exact", "approx"] = Field(
-        "exact", description="approx: faster on huge data, with a rank error."
     )
     reference: ProfileInput | None = Field(
         None, description="Profile or dataset that drift is measured against."

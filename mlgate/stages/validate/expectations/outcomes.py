@@ -121,14 +121,19 @@ def run_suite(
         )
 
 
-def _check_rows(batch: Batch, min_rows: int) -> None:
+def row_count(batch: Batch) -> int:
+    """Rows that the batch has. Raises `StageError` when they cannot be counted."""
     try:
-        rows = int(batch.validator.get_metric(MetricConfiguration("table.row_count", {})))
+        return int(batch.validator.get_metric(MetricConfiguration("table.row_count", {})))
     except Exception as error:  # noqa: BLE001 - GX wraps what every engine raises
         raise StageError(
             f"the rows cannot be read: {without_values(str(error))}",
             hint="does the dataset open with another tool?",
         ) from None
+
+
+def _check_rows(batch: Batch, min_rows: int) -> None:
+    rows = row_count(batch)
     needed = max(1, min_rows)
     if rows < needed:
         raise StageError(
