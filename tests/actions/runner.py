@@ -71,6 +71,7 @@ class Runner:
     lose: tuple[str, ...] = ()
     jobs: dict[str, JobRun] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
+    _given: dict[str, str] = field(default_factory=dict)
     _needs: dict[str, list[str]] = field(default_factory=dict)
     _last: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -93,7 +94,9 @@ class Runner:
         return "failure" if results & {"failure", "cancelled"} else "success"
 
     def action(self, name: str, inputs: Mapping[str, str]) -> JobRun:
-        """Run one of our composite actions alone."""
+        """Run one of our composite actions alone; inputs are as they are, not expressions."""
+        self._given = dict(inputs)
+        inputs = {name: f"${{{{ given.{name} }}}}" for name in inputs}
         return self._steps_of_job([{"id": "it", "uses": f"$/actions/{name}", "with": inputs}], "it")
 
     def _job(self, name: str, job: Mapping[str, Any]) -> JobRun:
@@ -138,6 +141,7 @@ class Runner:
                 "token": "t0ken",
                 "event": {"pull_request": pull_request},
             },
+            "given": self._given,
             "secrets": {"SIGNING_KEY": "s3cret"},
             "vars": {},
         }

@@ -1,0 +1,232 @@
+"""The composite actions: values stay values, mlgate is installed by hash, one comment is kept."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlgate.stages import STAGES
+from mlgate.targets import actions
+from tests.actions.runner import ROOT, Runner
+from tests.fakes.hostile import HOSTILE
+
+Make = Callable[..., Runner]
+
+# Stands for mlgate: writes down what it was called with.
+_ECHO = """#!{python}
+import json, os, sys
+known = {{k: v for k, v in os.environ.items() if k.startswith("MLGATE_")}}
+with open({log!r}, "w", encoding="utf-8") as log:
+    json.dump([sys.argv[1:], known], log)
+"""
+
+
+@pytest.fixture
+def called(tmp_path: Path) -> Path:
+    return tmp_path / "called.json"
+
+
+@pytest.fixture
+def echo(runner: Make, tmp_path: Path, called: Path) -> Runner:
+    command = tmp_path / "echo"
+    command.write_text(_ECHO.format(python=sys.executable, log=str(called)))
+    command.chmod(0o755)
+    run = runner()
+    run.mlgate = command
+    return run
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_inputs_are_values_and_nothing_else(echo: Runner, called: Path, text: str) -> None:
+    given = dict.fromkeys(("spec", "profile", "params", "compiled", "stage"), text)
+    done = echo.action("run", {**given, "artifact": "a"})
+    assert done.result == "success", done.log
+    words, env = json.loads(called.read_text())
+    assert words == ["run", "--github"]
+    assert {env[f"MLGATE_{name.upper()}"] for name in given} == {text}
+    assert not list(echo.server.parent.rglob("pwned"))
+
+
+@pytest.mark.parametrize("action", ["plan", "report", "check"])
+@pytest.mark.parametrize("text", HOSTILE[::5])
+def test_every_action_keeps_values_apart(
+    echo: Runner, called: Path, action: str, text: str
+) -> None:
+    inputs = {"spec": text, "profile": text}
+    if action != "check":
+        inputs |= {"params": text, "compiled": text}
+    done = echo.action(action, inputs)
+    assert done.result == "success", done.log
+    words, env = json.loads(called.read_text())
+    assert env["MLGATE_SPEC"] == text
+    if action == "check":
+        assert words == ["check", "--format", "github", f"--profile={text}", "--", text]
+    assert not list(echo.server.parent.rglob("pwned"))
+
+
+def test_an_alias_runs_its_own_kind(echo: Runner, called: Path) -> None:
+    uses = next(uses for uses in STAGES if (ROOT / "actions" / uses).exists())
+    assert echo.action(uses, {}).result == "success"
+    assert json.loads(called.read_text())[1]["MLGATE_STAGE"] == uses
+
+
+def test_check_gives_its_outputs(runner: Make, tmp_path: Path) -> None:
+    done = runner(env={"SIGNING_KEY": "x"}).action("check", {})
+    assert done.result == "success", done.log
+    assert done.outputs["outcome"] == "pass"
+    assert done.outputs["verdict-digest"].startswith("sha256:")
+    assert Path(done.outputs["report-path"]).name == "report.html"
+    assert "## ✓ digits: PASS" in done.summary
+
+
+def test_a_message_cannot_speak_to_the_runner(runner: Make, project: Path) -> None:
+    spec = (project / "mlgate.yaml").read_text()
+    hostile = 'name: "digits\\n::error::spoofed"'
+    (project / "mlgate.yaml").write_text(spec.replace("name: digits", hostile))
+    done = runner().action("check", {})
+    free, stopped = [], None
+    for line in done.log.splitlines():
+        if line.startswith("::stop-commands::"):
+            stopped = line.removeprefix("::stop-commands::")
+        elif stopped and line == f"::{stopped}::":
+            stopped = None
+        elif not stopped and line.startswith("::"):
+            free.append(line)
+    assert free == ["::notice title=mlgate::PASS: digits%0A::error::spoofed may ship"]
+
+
+def test_setup_installs_this_commit_by_hash(tmp_path: Path) -> None:
+    """With a uv that only writes down what it was asked for."""
+    step = actions.setup()["runs"]["steps"][1]  # type: ignore[index, call-overload]
+    assert isinstance(step, dict)
+    fake = tmp_path / "bin" / "uv"
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/log\n'
+        'case "$1" in venv) for v in "$@"; do :; done; mkdir -p "$v/bin";'
+        ' touch "$v/bin/mlgate"; chmod +x "$v/bin/mlgate";; esac\n'
+    )
+    fake.chmod(0o755)
+    env = {
+        "PATH": f"{fake.parent}:{os.environ['PATH']}",
+        "RUNNER_TEMP": str(tmp_path),
+        "GITHUB_ACTION_PATH": str(ROOT / "actions" / "setup"),
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "MLGATE_EXTRA": "cpu",
+        "MLGATE_PYTHON": "3.12",
+    }
+    for _ in range(2):  # the second action of a job finds it there
+        script = str(step["run"])
+        subprocess.run(["bash", "-eo", "pipefail", "-c", script], env=env, check=True)
+    venv, locked, own = (tmp_path / "log").read_text().splitlines()
+    assert venv.startswith("venv")
+    assert "--require-hashes" in locked
+    lock = Path(locked.split()[-1])
+    assert lock.resolve() == ROOT / "actions/lib/requirements-cpu.txt"
+    assert "--no-deps --no-build-isolation" in own
+    assert Path(own.split()[-1]).resolve() == ROOT
+    assert (tmp_path / "output").read_text().count(f"mlgate={tmp_path}/mlgate/venv-cpu") == 2
+
+
+class _Api(BaseHTTPRequestHandler):
+    """The three calls of GitHub's API that a comment takes."""
+
+    comments: list[dict[str, Any]]
+
+    def do_GET(self) -> None:
+        assert self.headers["Authorization"] == "Bearer t0ken"
+        page = int(self.path.rsplit("page=", 1)[1])
+        self._answer(self.comments[(page - 1) * 100 : page * 100])
+
+    def do_POST(self) -> None:
+        comment = {"id": 1000 + len(self.comments), "user": {"type": "Bot"}, **self._body()}
+        self.comments.append(comment)
+        self._answer(comment)
+
+    def do_PATCH(self) -> None:
+        number = int(self.path.rsplit("/", 1)[1])
+        comment = next(c for c in self.comments if c["id"] == number)
+        comment.update(self._body())
+        self._answer(comment)
+
+    def _body(self) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        return body
+
+    def _answer(self, what: object) -> None:
+        data = json.dumps(what).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    others = [
+        {"id": i, "user": {"type": "User"}, "body": "<!-- mlgate:digits -->\nnot ours"}
+        for i in range(150)
+    ]
+    _Api.comments = others
+    server = HTTPServer(("127.0.0.1", 0), _Api)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", others
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _comment(url: str, key: str, report: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-I", ROOT / "actions/lib/comment.py", report],
+        env={
+            "MLGATE_COMMENT": key,
+            "MLGATE_PULL_REQUEST": "7",
+            "GITHUB_API_URL": url,
+            "GITHUB_REPOSITORY": "acme/digits",
+            "GH_TOKEN": "t0ken",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_one_comment_per_key_is_kept(api: tuple[str, list[dict[str, Any]]], tmp_path: Path) -> None:
+    url, comments = api
+    report = tmp_path / "report.md"
+    for text, key in (("first", "digits"), ("second", "digits"), ("other", "tumours")):
+        report.write_text(text)
+        assert _comment(url, key, report) == ""
+    ours = [c["body"] for c in comments[150:]]
+    assert ours == ["<!-- mlgate:digits -->\nsecond", "<!-- mlgate:tumours -->\nother"]
+
+
+def test_a_long_report_is_cut_and_says_so(
+    api: tuple[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    url, comments = api
+    (tmp_path / "report.md").write_text("line of a report\n" * 10_000)
+    _comment(url, "k --> <b>", tmp_path / "report.md")
+    body = comments[-1]["body"]
+    assert len(body) < 65_536
+    assert "more lines not shown" in body
+    assert body.startswith("<!-- mlgate:k-----------b- -->\n") or "-->" in body.split("\n")[0]
+
+
+def test_no_comment_is_not_the_verdict(tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_text("x")
+    said = _comment("http://127.0.0.1:9", "k", tmp_path / "report.md")
+    assert said.startswith("::warning title=mlgate::no comment was written")
