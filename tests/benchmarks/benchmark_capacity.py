@@ -87,8 +87,8 @@ def overload(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=20, help="ramps per server")
-    parser.add_argument("--queries", type=int, default=1000, help="queries at each rate")
+    parser.add_argument("--trials", type=int, default=5, help="ramps per server")
+    parser.add_argument("--queries", type=int, default=3000, help="queries at each rate")
     options = parser.parse_args()
     print(f"{options.trials} ramps of 3 rounds per server, {options.queries} queries at each rate")
     print(
