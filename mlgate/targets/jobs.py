@@ -54,8 +54,9 @@ G = TypeVar("G", bound=Given)
 def header(target: str, source: Source, given: Given) -> str:
     """The first lines of a compiled file: what it was made from, and how."""
     kept = json.dumps(given.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+    shown = "".join(char if char.isprintable() else "?" for char in source.spec)
     return (
-        f"# Made from {' '.join(source.spec.split())} by `mlgate compile {target}`: change that,"
+        f"# Made from {shown} by `mlgate compile {target}`: change that,"
         " and compile again.\n"
         f"# mlgate-spec: {source.digest}\n"
         f"# mlgate-settings: {kept}\n"

@@ -1,0 +1,113 @@
+"""`mlgate compile` and `mlgate run`, as people and CI call them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from mlgate.cli import cli, show
+from mlgate.errors import MlgateError
+from tests.fakes.hostile import HOSTILE
+
+ACTIONS = f"acme/mlgate@{'0' * 40}"
+IMAGE = f"registry.example.com/mlgate@sha256:{'0' * 64}"
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(project: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """The command line, errors shown as its last door shows them."""
+    monkeypatch.chdir(project)
+    (project / ".git").mkdir()
+
+    def invoke(*words: str) -> Result:
+        done = CliRunner().invoke(cli, words, standalone_mode=True)
+        if isinstance(done.exception, MlgateError):
+            with click.Context(cli):
+                show(done.exception)
+            done.exit_code = done.exception.exit_code
+        return done
+
+    return invoke
+
+
+def test_options_are_given_once(call: Call, project: Path) -> None:
+    assert call("compile", "github").exit_code == 2
+    assert call("compile", "github", "--actions", ACTIONS, "--sarif").exit_code == 0
+    first = (project / ".github/workflows/mlgate.yml").read_text()
+    assert call("compile", "github").exit_code == 0
+    assert (project / ".github/workflows/mlgate.yml").read_text() == first
+    assert call("compile", "github", "--branch", "trunk").exit_code == 0
+    after = (project / ".github/workflows/mlgate.yml").read_text()
+    assert "branches: [trunk]" in after
+    assert "upload-sarif" in after
+
+
+@pytest.mark.parametrize("target", [("github", "--actions", ACTIONS), ("tekton", "--image", IMAGE)])
+def test_check_finds_every_edit(call: Call, project: Path, target: tuple[str, ...]) -> None:
+    assert call("compile", target[0], "--check", *target[1:]).exit_code == 1
+    assert call("compile", *target).exit_code == 0
+    assert call("compile", target[0], "--check").exit_code == 0
+    spec = (project / "mlgate.yaml").read_text()
+    (project / "mlgate.yaml").write_text(spec.replace("max: 10", "max: 9", 1))
+    done = call("compile", target[0], "--check")
+    assert done.exit_code == 1
+    assert "is out of date" in done.output
+    (project / "mlgate.yaml").write_text(spec)
+    path = next(project.glob(".github/workflows/*.yml"), project / "tekton/mlgate-pipeline.yaml")
+    path.write_text(path.read_text().replace("timeout", "timeouts", 1))
+    assert call("compile", target[0], "--check").exit_code == 1
+
+
+def test_nothing_is_written_when_something_is_wrong(call: Call, project: Path) -> None:
+    spec = (project / "mlgate.yaml").read_text()
+    (project / "mlgate.yaml").write_text(spec.replace("environment: production\n", "\n"))
+    assert call("compile", "github", "--actions", ACTIONS).exit_code == 2
+    assert call("compile", "tekton", "--image", IMAGE).exit_code == 2
+    assert call("lint").exit_code == 2
+    assert not (project / ".github").exists()
+    assert not (project / "tekton").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compile", "github", "--actions", "acme/mlgate@main"),
+        ("compile", "github", "--actions", ACTIONS, "--gpu-runner", "a b"),
+        ("compile", "github", "--actions", ACTIONS, "--branch", "a\nb"),
+        ("compile", "github", "--actions", ACTIONS, "--out", "/proc"),
+        ("compile", "tekton", "--image", "mlgate:latest"),
+        ("compile", "tekton", "--image", IMAGE, "--gpu-node", "x"),
+        ("compile", "tekton", "--image", IMAGE, "--storage", "much"),
+        ("run",),
+        ("run", "nope"),
+        ("run", "data", "--params", "[]"),
+        ("run", "data", "--params", '{"x": "1"}'),
+        ("run", "data", "--compiled", f"sha256:{'1' * 64}"),
+        ("run", "--verdict", "--compiled", "x"),
+        ("run", "--plan", "--profile", "nope"),
+    ],
+)
+def test_what_is_wrong_is_exit_code_2(call: Call, words: tuple[str, ...]) -> None:
+    done = call(*words)
+    assert done.exit_code == 2, done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("text", HOSTILE[::3])
+def test_hostile_stages_are_names_that_are_not_there(call: Call, text: str, project: Path) -> None:
+    assert call("run", "--", text).exit_code == 2
+    assert not (project / "pwned").exists()
+
+
+def test_results_of_nothing_are_an_error(call: Call) -> None:
+    assert call("run", "--verdict").exit_code == 3
+    assert call("run", "--exit", "--tekton", "nowhere").exit_code == 3
+
+
+def test_a_missing_upstream_is_an_error(call: Call, project: Path) -> None:
+    assert call("run", "int8").exit_code == 3
+    assert not (project / ".mlgate/ci/results").exists()
