@@ -69,7 +69,8 @@ class Graph:
 
     def array(self, name: str) -> Array:
         """A constant's values."""
-        return numpy_helper.to_array(self.weights[name])
+        values: Array = numpy_helper.to_array(self.weights[name])
+        return values
 
     def bytes_of(self, node: onnx.NodeProto) -> int:
         """Bytes of the constants that a node uses."""

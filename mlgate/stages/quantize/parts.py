@@ -9,11 +9,13 @@ import numpy as np
 from mlgate.errors import StageError
 from mlgate.stage import Dataset, Job, Npz
 from mlgate.stages.quantize.rows import open_rows
-from mlgate.stages.quantize.samples import Samples, overlap, read_samples, split
+from mlgate.stages.quantize.samples import KEPT_BYTES, Samples, overlap, read_samples, split
 from mlgate.stages.quantize.session import Port
 from mlgate.stages.quantize.spec import Quantize
 
 _FEWEST: Final = 10
+# Seen once: what is kept must not grow with their number.
+_CALIBRATION_KEPT: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def read_parts(job: Job[Quantize], ports: Sequence[Port]) -> Parts:
         "calibration",
         limit=options.calibration.samples,
         seed=evaluation.seed,
+        keep=_CALIBRATION_KEPT,
     )
     if options.search is not None:
         search = _read(job, options.search, evaluation, ports, "search", slices=evaluation.slices)
@@ -85,6 +88,7 @@ def _read(
     slices: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
+    keep: int = KEPT_BYTES,
 ) -> Samples:
     """The role's samples; what it does not say about inputs and label, evaluation says."""
     label = dataset.label or evaluation.label
@@ -106,7 +110,7 @@ def _read(
         if isinstance(way, Npz)
     }
     return read_samples(
-        rows, filled, ports, arrays, role=role, slices=slices, limit=limit, seed=seed
+        rows, filled, ports, arrays, role=role, slices=slices, limit=limit, seed=seed, keep=keep
     )
 
 

@@ -108,9 +108,13 @@ class _Arrow:
 
     def _record_batches(self, columns: list[str], size: int) -> Iterator[pa.RecordBatch]:
         if self._filter is None:
-            # One batch is read ahead, not the default 16: what is held must not grow with files.
+            # Read ahead one batch, not 16, by one thread: what is held must not grow with files.
             yield from self._dataset.to_batches(
-                columns=columns, batch_size=size, batch_readahead=1, fragment_readahead=1
+                columns=columns,
+                batch_size=size,
+                batch_readahead=1,
+                fragment_readahead=1,
+                use_threads=False,
             )
         else:
             yield from _filtered(self._dataset, self._filter, columns, size)

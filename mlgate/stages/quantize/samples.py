@@ -20,8 +20,8 @@ from mlgate.stage import Columns, Dataset, Npz, Synthetic
 from mlgate.stages.quantize.rows import Array, Rows, load_npz
 from mlgate.stages.quantize.session import Feeds, Port
 
-_READ: Final = 1024
-_KEPT_BYTES: Final = 256 * 2**20
+_READ_BYTES: Final = 4 * 2**20
+KEPT_BYTES: Final = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,12 @@ def read_samples(
     slices: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
+    keep: int = KEPT_BYTES,
 ) -> Samples:
     """The samples of one role (calibration, search, evaluation).
 
     `located` maps an input's name to the path of its `.npz`. At most `limit` rows are chosen, by
-    a seeded draw of row numbers. Raises `StageError` for names, shapes and types that do not fit.
+    a seeded draw of row numbers. Samples of more than `keep` bytes are read anew when used. Raises `StageError` for names, shapes and types that do not fit.
     """
     if rows.count == 0:
         raise StageError(f"{role} has no rows", hint="an empty dataset proves nothing")
@@ -134,7 +135,7 @@ def read_samples(
     extra = [name for name in (dataset.label, *slices) if name is not None]
     for name in extra:
         _known(name, rows, role)
-    labels, marks, hashes, kept = _read(rows, fillings, chosen, dataset.label, slices)
+    labels, marks, hashes, kept = _read(rows, fillings, chosen, dataset.label, slices, keep)
     if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise StageError(
             f"label {dataset.label} of {role} has rows without a number",
@@ -182,6 +183,7 @@ def _read(
     chosen: NDArray[np.intp],
     label: str | None,
     slices: Sequence[str],
+    keep: int,
 ) -> tuple[Array | None, dict[str, Array], NDArray[np.bytes_], Feeds | None]:
     extra = [*([label] if label else []), *slices]
     labels: list[Array] = []
@@ -199,7 +201,7 @@ def _read(
         held += sum(value.nbytes for value in feeds.values())
         if kept is not None:
             kept.append(feeds)
-            kept = kept if held <= _KEPT_BYTES else None
+            kept = kept if held <= keep else None
     return (
         np.concatenate(labels) if label else None,
         {name: np.concatenate(parts) for name, parts in marks.items()},
@@ -218,7 +220,9 @@ def _read_chosen(
 ) -> Iterator[tuple[Feeds, dict[str, Array]]]:
     columns = list(dict.fromkeys([*(c for f in fillings for c in f.columns), *extra]))
     start = 0
-    for batch in rows.batches(columns or list(rows.names[:1]), _READ):
+    width = sum(8 * math.prod(f.shape) for f in fillings)
+    size = max(1, min(1024, _READ_BYTES // max(width, 1)))
+    for batch in rows.batches(columns or list(rows.names[:1]), size):
         count = len(next(iter(batch.values())))
         inside = chosen[(chosen >= start) & (chosen < start + count)] - start
         if len(inside):
