@@ -115,6 +115,7 @@ class _Arrow:
                 batch_readahead=1,
                 fragment_readahead=1,
                 use_threads=False,
+                fragment_scan_options=_scan(self._dataset),
             )
         else:
             yield from _filtered(self._dataset, self._filter, columns, size)
@@ -140,6 +141,12 @@ def _dataset(location: str) -> pads.Dataset:
         return pads.dataset(source, format=_FORMATS[suffix])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(shown(location), error) from None
+
+
+def _scan(dataset: pads.Dataset) -> pads.FragmentScanOptions | None:
+    """For Parquet: read row group by row group, not a whole file ahead."""
+    parquet = isinstance(dataset.format, pads.ParquetFileFormat)
+    return pads.ParquetFragmentScanOptions(pre_buffer=False) if parquet else None
 
 
 def _filtered(
