@@ -30,6 +30,9 @@ from mlgate.stages.benchmark.statistics import (
 Labels = Mapping[str, object]
 
 COMPARED: Final = ("p90", "p95", "p99", "p999")
+_UNSTEADY: Final = (
+    "the GPU was not steady (still warming up, or its clocks slowed): nothing passes on this"
+)
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,13 @@ def _loads(recording: Recording, confidences: Sequence[float]) -> Iterator[Measu
                 yield unmeasured(f"latency_ms.{name}", why, labels=labels, unit="ms")
             yield unmeasured("throughput_qps", why, labels=labels, unit="qps")
             continue
+        unsteady = bool(load.get("unsteady"))
         for name, percentile in PERCENTILES.items():
             found = percentile_estimate(ordered, percentile, confidences, looks)
-            yield _measured(
-                f"latency_ms.{name}",
-                found,
-                "ms",
-                labels,
-                1e-6,
-                _too_few(found, percentile, looks),
-            )
+            because = _too_few(found, percentile, looks)
+            if unsteady:
+                found, because = _open(found), (_UNSTEADY,)
+            yield _measured(f"latency_ms.{name}", found, "ms", labels, 1e-6, because)
         done = np.concatenate([[0], recording.series[f"{key}.completed"]]).astype(np.int64)
         rows = int(load["batch"])  # type: ignore[arg-type]
         rates = mean_estimate([rows * r for r in batch_rates(done)], confidences, looks)
@@ -124,6 +124,11 @@ def _around(found: Estimate, value: float) -> tuple[tuple[float, float | None, f
         (c, None if low is None else max(0.0, low + shift), None if high is None else high + shift)
         for c, low, high in found.bounds
     )
+
+
+def _open(found: Estimate) -> Estimate:
+    """The number without an interval: a gate on it is inconclusive."""
+    return Estimate(found.value, tuple((c, None, None) for c, _, _ in found.bounds), found.n)
 
 
 def _too_few(found: Estimate, percentile: float, looks: int) -> tuple[str, ...]:
@@ -339,8 +344,7 @@ def _unpreempted(
     ratio, because = tail.ratio, ()
     if share > compare.MOST_PREEMPTED:
         # What is left is no fair sample: an interval without ends, which no gate passes.
-        own = Estimate(own.value, tuple((c, None, None) for c in confidences), own.n)
-        ratio = Estimate(ratio.value, tuple((c, None, None) for c in confidences), ratio.n)
+        own, ratio = _open(own), _open(ratio)
         because = (f"{100 * share:.0f} % of the queries were interrupted: too many to leave out",)  # type: ignore[assignment]
     row = _measured(f"latency_ms.{name}", own, "ms", labels, 1e-6, because)
     return row, _comparison(name, labels, tail.reference, ratio, because)

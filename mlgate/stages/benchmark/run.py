@@ -255,6 +255,10 @@ def _gpu_facts(run: Campaign, gpu: nvml.Gpu, before: nvml.GpuState) -> dict[str,
     after = gpu.state()
     memory = nvml.check_device_work(before, after, run.target.model_bytes())
     check_placement(prepared.session, run.target.runtime)
+    limited = list(nvml.limits_of(after))
+    if set(limited) - {"power cap"}:
+        for load in run.loads:
+            load.notes["unsteady"] = True
     energy: list[JsonValue] = []
     if after.energy_mj is not None and (_touches(options.gates, "energy") or options.usd_per_kwh):
         idle = nvml.idle_watts(gpu)
@@ -270,7 +274,7 @@ def _gpu_facts(run: Campaign, gpu: nvml.Gpu, before: nvml.GpuState) -> dict[str,
         "mig": after.mig,
         "utilisation": after.utilisation,
         "energy": energy,
-        "limited": list(nvml.limits_of(after)),
+        "limited": [*limited],
         "sm_mhz": [before.sm_mhz, after.sm_mhz],
     }
 

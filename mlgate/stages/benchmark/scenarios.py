@@ -91,6 +91,15 @@ class Load:
             late = np.sort(trace.late)
             self.notes["late_p99_us"] = round(float(late[int(0.99 * len(late))]) / 1e3, 1)
 
+    def warmed(self, stationary: bool, runtime: Runtime) -> None:
+        """Note how a warm-up ended.
+
+        A CPU that others use is never quite steady; a GPU that is not still tunes or heats up.
+        """
+        self.notes["stationary"] = stationary and bool(self.notes.get("stationary", True))
+        if not stationary and runtime.provider != "cpu":
+            self.notes["unsteady"] = True
+
     def row(self) -> dict[str, JsonValue]:
         """The facts beside its series."""
         row: dict[str, JsonValue] = {
@@ -120,8 +129,7 @@ def batches(target: Target, scenario: Batch, looks: int) -> list[Load]:
 def _closed(target: Target, id_: str, kind: str, batch: int, first: float, looks: int) -> Load:
     def go(duration: float, _: int) -> Trace:
         prepared = target.prepare(batch)
-        warmth = warm(prepared, target.runtime)
-        load.notes["stationary"] = warmth
+        load.warmed(warm(prepared, target.runtime), target.runtime)
         return closed_loop(prepared.run, prepared.bindings, duration)
 
     load = Load(id_, kind, batch, first, looks, go)
@@ -154,7 +162,7 @@ def open_(target: Target, scenario: Server | Burst, rate: float, looks: int) -> 
 
     def go(duration: float, look: int) -> Trace:
         prepared = target.prepare()
-        warm(prepared, target.runtime)
+        load.warmed(warm(prepared, target.runtime), target.runtime)
         seed = scenario.seed + look
         if isinstance(scenario, Burst):
             arrivals = schedule.bursts(

@@ -80,6 +80,12 @@ def test_too_few_queries_say_how_many_are_missing() -> None:
     assert "needs 473 queries, 373 more than there were" in row.because[0]
 
 
+def test_a_gpu_that_was_not_steady_has_no_interval() -> None:
+    row = measurement(Recording(*closed(1000, unsteady=True)), "latency_ms.p50")
+    assert (row.bounds[0].low, row.bounds[0].high) == (None, None)
+    assert "not steady" in row.because[0]
+
+
 def test_without_a_price_there_is_no_cost() -> None:
     made, series = closed(100)
     made["terms"] = {**TERMS, "price": None}
