@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from mlgate.evidence import Bounds, Comparison, Evidence, Frozen, Measurement, rounded
 
@@ -133,9 +134,28 @@ def _not_negative(limit: float | str) -> float | str:
     return limit
 
 
-Limit = Annotated[float | str, AfterValidator(_parses)]
-Allowance = Annotated[float | str, AfterValidator(_parses), AfterValidator(_not_negative)]
+# For editors; the judge's own words are better.
+_NUMBER: Final = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*"
+_UNIT: Final = f"(?:{'|'.join(unit for unit in _UNITS if unit != '1')})\\s*$"
+_Written = Annotated[str, Field(json_schema_extra={"pattern": rf"^\s*[+-]?{_NUMBER}{_UNIT}"})]
+_Allowed = Annotated[str, Field(json_schema_extra={"pattern": rf"^\s*\+?{_NUMBER}{_UNIT}"})]
+_Positive = Annotated[float, Field(json_schema_extra={"minimum": 0})]
+
+Limit = Annotated[float | _Written, AfterValidator(_parses)]
+Allowance = Annotated[_Positive | _Allowed, AfterValidator(_parses), AfterValidator(_not_negative)]
 Severity = Literal["fail", "warn"]
+
+
+def _any(*names: str) -> JsonDict:
+    return {"anyOf": [{"required": [name]} for name in names]}
+
+
+_ONE_CONDITION: Final[JsonDict] = {
+    "if": {"required": ["compared_to"]},
+    "then": {"allOf": [_any("max_drop", "max_increase"), {"not": _any("min", "max", "equals")}]},
+    "else": {"allOf": [_any("min", "max", "equals"), {"not": _any("max_drop", "max_increase")}]},
+    "not": {"allOf": [{"required": ["equals"]}, _any("min", "max")]},
+}
 
 
 class Gate(Frozen):
@@ -164,6 +184,8 @@ class Gate(Frozen):
     on_inconclusive: Literal["extend", "fail", "warn"] = Field(
         "extend", description="When the interval straddles the limit: measure longer, or decide."
     )
+
+    model_config = ConfigDict(json_schema_extra=_ONE_CONDITION)
 
     @model_validator(mode="after")
     def _states_one_condition(self) -> Self:

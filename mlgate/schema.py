@@ -40,6 +40,7 @@ def spec() -> dict[str, Any]:
         "type": "object",
         "description": "What is checked, by stages of your own naming.",
         "minProperties": 1,
+        "not": {"propertyNames": {"pattern": "^x-"}},
         "patternProperties": {
             STAGE_NAME: {
                 "type": "object",
@@ -179,6 +180,8 @@ def _tidy(node: Any, *, naming: bool = False) -> Any:
         rest = [way for way in ways if way != {"type": "null"}]
         del tidy["anyOf"]
         tidy = {**(rest[0] if len(rest) == 1 else {"anyOf": rest}), **tidy}
+    if "patternProperties" in tidy:  # names that do not match are refused
+        tidy.setdefault("additionalProperties", False)
     if tidy.get("additionalProperties") is False:
         tidy["patternProperties"] = {"^x-": {}, **tidy.get("patternProperties", {})}
     # Draft-07 ignores what stands beside a $ref.

@@ -14,13 +14,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from mlgate import document
 from mlgate.errors import MlgateError, Position, Problem, UsageError
 from mlgate.evidence import Frozen, canonical, digest_of
-from mlgate.stage import Options
+from mlgate.stage import Input, Options
 from mlgate.stages import STAGES
 
 FILE: Final = "mlgate.yaml"
@@ -29,12 +30,29 @@ STAGE_NAME: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 Value = str | int | float | bool
 
 
+_DEFAULT_OF_ITS_TYPE: Final[dict[str, Any]] = {
+    "if": {"required": ["type"]},
+    "then": {
+        "allOf": [
+            {
+                "if": {"properties": {"type": {"const": kind}}},
+                "then": {"properties": {"default": {"type": kind}}},
+            }
+            for kind in ("string", "integer", "number", "boolean")
+        ]
+    },
+    "else": {"properties": {"default": {"type": "string"}}},
+}
+
+
 class Param(Frozen):
     """A value that `--set NAME=VALUE` or `MLGATE_PARAM_NAME` may give."""
 
     type: Literal["string", "integer", "number", "boolean"] = "string"
     default: Value | None = Field(None, description="Without a default the value must be given.")
     description: str = ""
+
+    model_config = ConfigDict(json_schema_extra=_DEFAULT_OF_ITS_TYPE)
 
 
 class Profile(Frozen):
@@ -45,10 +63,18 @@ class Profile(Frozen):
     description: str = ""
 
 
+def _readable(version: int) -> int:
+    if version != 1:
+        raise ValueError(f"version {version} is not one that this mlgate reads: it reads 1")
+    return version
+
+
 class Head(Frozen):
     """A whole mlgate.yaml; each stage's block is validated by its stage."""
 
-    version: Literal[1] = Field(description="Version of this format.")
+    version: Annotated[int, AfterValidator(_readable), WithJsonSchema({"const": 1})] = Field(
+        description="Version of this format."
+    )
     name: str = Field(min_length=1, max_length=200, description="Name of the model.")
     description: str = ""
     extends: str | tuple[str, ...] = Field(
@@ -212,6 +238,7 @@ class _Reader:
         model = document.plain(root)
         errors = _errors(Head, model)
         if isinstance(errors, Head):
+            self.problems += _unwritable(root, {Head}, ())
             return errors
         self._report(errors, Head, root, ())
         return None
@@ -233,6 +260,7 @@ class _Reader:
                 continue
             options = _errors(STAGES[uses].options, document.plain(block))
             if isinstance(options, Options):
+                self.problems += _unwritable(block, {STAGES[uses].options}, ())
                 yield name, options
             else:
                 self._report(options, STAGES[uses].options, root, ("stages", name))
@@ -441,6 +469,41 @@ def _errors(model: type[BaseModel], value: document.Plain) -> Any:
         return model.model_validate_json(json.dumps(value))
     except ValidationError as error:
         return error.errors(include_url=False)
+
+
+def _unwritable(
+    node: document.Node, here: set[Any], path: tuple[str | int, ...]
+) -> Iterator[Problem]:
+    """What the models take from Python code and nobody may write: a key without a value (a
+    question that was meant to be asked), and `path:` where a path stands for itself.
+    """
+    if isinstance(node, document.Scalar) and node.value is None and type(None) in here:
+        hint = "give it one, or leave the key out"
+        yield Problem("MG105", f"{path[-1]} has no value", node.position, hint)
+    if isinstance(node, document.Sequence):
+        for index, item in enumerate(node.items):
+            inner = {m for annotation in here for m in _inner(annotation, index)}
+            yield from _unwritable(item, inner, (*path, index))
+    if isinstance(node, document.Mapping):
+        for key, item in _own(node).items():
+            inner = {m for annotation in here for m in _inner(annotation, key)}
+            if not inner:  # a map that stands for one of its own fields: dataset: {sql: …}
+                fields = [f.annotation for model in _models(here) for f in _fields(model)]
+                within = {m for annotation in fields for m in _members(annotation)}
+                inner = {m for annotation in within for m in _inner(annotation, key)}
+                here = here | within
+            if key == "path" and any(issubclass(model, Input) for model in _models(here)):
+                hint = "write the path itself"
+                yield Problem("MG104", "unknown key 'path'", node.keys[key], hint)
+            yield from _unwritable(item, inner, (*path, key))
+
+
+def _models(annotations: set[Any]) -> list[type[BaseModel]]:
+    return [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
+
+
+def _fields(model: type[BaseModel]) -> Iterable[FieldInfo]:
+    return model.model_fields.values()
 
 
 def _misplaced(error: ErrorDetails, model: type[BaseModel]) -> bool:

@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.config import JsonDict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -54,8 +55,19 @@ def _is(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Duration = Annotated[str, _is(seconds), Field(examples=["90s", "30m", "2h"])]
-Size = Annotated[str, _is(size), Field(examples=["500MB", "2GiB"])]
+def _written(pattern: re.Pattern[str]) -> JsonDict:
+    """For editors: the pattern, of a number that is not zero. We say it in better words."""
+    return {"pattern": "^(?=[^1-9]*[1-9])" + pattern.pattern.removeprefix("^")}
+
+
+Duration = Annotated[
+    str,
+    _is(seconds),
+    Field(examples=["90s", "30m", "2h"], json_schema_extra=_written(_DURATION)),
+]
+Size = Annotated[
+    str, _is(size), Field(examples=["500MB", "2GiB"], json_schema_extra=_written(_BYTES))
+]
 
 
 class EnvironmentName(Frozen):
@@ -70,6 +82,10 @@ class Sql(Frozen):
     url: EnvironmentName = Field(description="Variable that holds the SQLAlchemy URL.")
     table: str | None = Field(None, description="Table to read.")
     query: str | None = Field(None, description="Query to read instead of a table.")
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["table"]}, {"required": ["query"]}]}
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -190,6 +206,16 @@ class Synthetic(Frozen):
     seed: int = 0
 
 
+def or_just(written: JsonSchemaValue, cls: type[Frozen], field: str) -> JsonSchemaValue:
+    """The schema of a model that may be written as one of its fields alone."""
+    whole = dict(written)
+    short = {k: v for k, v in whole["properties"][field].items() if k == "$ref"}
+    # In place: the definition keeps its name.
+    written.clear()
+    written.update({"anyOf": [short, whole], "description": (cls.__doc__ or "").split("\n")[0]})
+    return written
+
+
 class Dataset(Frozen):
     """Rows, and how a model reads them. A plain path or URL means just the rows."""
 
@@ -206,6 +232,12 @@ class Dataset(Frozen):
         if isinstance(value, str) or (isinstance(value, dict) and value and "dataset" not in value):
             value = {"dataset": value}
         return tuples(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return or_just(handler.resolve_ref_schema(handler(schema)), cls, "dataset")
 
 
 class Options(Frozen):

@@ -57,7 +57,6 @@ FULL: dict[str, Any] = {
                 {"type": "expect_column_to_exist", "kwargs": {"column": "y"}, "severity": "warning"}
             ],
             "values": "keys",
-            "quantiles": "approx",
             "reference": {"from": "base.profile"},
             "drift": {"bins": 20, "ignore": ["id"], "unit": "id"},
             "contract": {"file": "c.json", "compatibility": "full", "previous": ["b.json"]},
