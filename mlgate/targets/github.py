@@ -21,6 +21,7 @@ from mlgate.targets.jobs import (
     jobs,
     name_of,
     too_many,
+    variables,
 )
 from mlgate.targets.pins import pinned
 from mlgate.targets.yaml_text import Remarked, Value, dump
@@ -70,6 +71,7 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
             "group": "${{ github.workflow }}-${{ github.event.pull_request.number || github.ref }}",
             "cancel-in-progress": "${{ github.event_name == 'pull_request' }}",
         },
+        **_environment(plan),
         "jobs": {
             PLAN: _plan_job(source, settings),
             **{job.name: _stage_job(job, source, settings) for job in checked},
@@ -92,6 +94,12 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
 _KNOWN_LABELS: Final = frozenset(
     {"self-hosted", "linux", "windows", "macos", "x64", "arm", "arm64"}
 )
+
+
+def _environment(plan: Plan) -> dict[str, Value]:
+    """What the spec reads of the environment: the repository's variables of those names."""
+    found: dict[str, Value] = {name: f"${{{{ vars.{name} }}}}" for name in variables(plan)}
+    return {"env": found} if found else {}
 
 
 def _uses(action: str, settings: Settings) -> Value:

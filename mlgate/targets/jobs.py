@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import Field
 
+from mlgate import document
 from mlgate.errors import Problem
 from mlgate.evidence import Frozen
 from mlgate.plan import Node, Plan
@@ -132,6 +133,13 @@ def jobs(plan: Plan) -> tuple[CiJob, ...]:
             privileged=privileged or any(job.privileged for job in above),
         )
     return tuple(made.values())
+
+
+def variables(plan: Plan) -> tuple[str, ...]:
+    """The environment variables that the spec itself reads, in every job; never secrets."""
+    written = document.plain(plan.spec.root)
+    named = written.get("env") if isinstance(written, dict) else None
+    return tuple(str(name) for name in named) if isinstance(named, list) else ()
 
 
 def expected(plan: Plan, event: str | None) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pydantic import Field
 from mlgate.errors import Problem
 from mlgate.plan import Plan
 from mlgate.stages import STAGES
-from mlgate.targets.jobs import CiJob, Given, Source, header, jobs, name_of
+from mlgate.targets.jobs import CiJob, Given, Source, header, jobs, name_of, variables
 from mlgate.targets.tasks import plan_task, stage_task, verdict_task
 from mlgate.targets.yaml_text import Value, dump
 
@@ -65,15 +65,16 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
     tasks += [stage_task(STAGES[uses], gpu_resource=gpu) for uses, gpu in kinds]
     name = name_of(f"mlgate-{plan.spec.name}")[:50].rstrip("-")
     top = header("tekton", source, settings)
+    env = _environment(plan, settings)
     files = {
         PIPELINE: top + dump(_pipeline(name, found, source, settings)),
-        RUN: top + dump(_run(name, found, settings)),
+        RUN: top + dump(_run(name, found, settings, env)),
     }
     named = {str(_name(task)): f"tekton/tasks/{_name(task)}.yaml" for task in tasks}
     for task in tasks:
         files[named[_name(task)]] = dump(task)
     for path, event in ((ON_PUSH, "push"), (ON_PULL_REQUEST, "pull_request")):
-        files[path] = top + dump(_on_event(name, event, found, settings, list(named.values())))
+        files[path] = top + dump(_on_event(name, event, found, settings, env, list(named.values())))
     return files
 
 
@@ -215,25 +216,38 @@ def _order(after: list[str], job: CiJob, *, drops: bool) -> dict[str, Value]:
     return order
 
 
-def _run(name: str, found: tuple[CiJob, ...], settings: Settings) -> dict[str, Value]:
+def _environment(plan: Plan, settings: Settings) -> list[Value]:
+    """What the spec reads of the environment: out of a ConfigMap of the Secret's name."""
+    return [
+        {
+            "name": name,
+            "valueFrom": {"configMapKeyRef": {"name": settings.secret_name, "key": name}},
+        }
+        for name in variables(plan)
+    ]
+
+
+def _run(
+    name: str, found: tuple[CiJob, ...], settings: Settings, env: list[Value]
+) -> dict[str, Value]:
     """A run by hand: `kubectl create -f`. The volume must hold the repository."""
     return {
         "apiVersion": "tekton.dev/v1",
         "kind": "PipelineRun",
         "metadata": {"generateName": f"{name}-"},
-        "spec": _run_spec(name, found, settings, "push"),
+        "spec": _run_spec(name, found, settings, env, "push"),
     }
 
 
 def _run_spec(
-    name: str, found: tuple[CiJob, ...], settings: Settings, event: str
+    name: str, found: tuple[CiJob, ...], settings: Settings, env: list[Value], event: str
 ) -> dict[str, Value]:
     whole = sum(job.seconds + 600 for job in found) + 3600
     spec: dict[str, Value] = {
         "pipelineRef": {"name": name},
         "params": [{"name": "event", "value": event}],
         "timeouts": {"pipeline": f"{round(whole)}s"},
-        "taskRunTemplate": {"podTemplate": {"securityContext": {"fsGroup": 65532}}},
+        "taskRunTemplate": {"podTemplate": _pod(env)},
         "workspaces": [
             {
                 "name": "source",
@@ -246,24 +260,30 @@ def _run_spec(
             }
         ],
     }
-    specs = [row for job in found if (row := _task_run(job, settings))]
+    specs = [row for job in found if (row := _task_run(job, settings, env))]
     if specs:
         spec["taskRunSpecs"] = specs
     return spec
 
 
-def _task_run(job: CiJob, settings: Settings) -> dict[str, Value] | None:
+def _pod(env: list[Value]) -> dict[str, Value]:
+    pod: dict[str, Value] = {"securityContext": {"fsGroup": 65532}}
+    return {**pod, "env": env} if env else pod
+
+
+def _task_run(job: CiJob, settings: Settings, env: list[Value]) -> dict[str, Value] | None:
     """What one stage's pod has more than others: secrets, a GPU, an account."""
     pod: dict[str, Value] = {}
     row: dict[str, Value] = {"pipelineTaskName": job.name}
     if job.secrets:
-        pod["env"] = [
+        held: list[Value] = [
             {
                 "name": name,
                 "valueFrom": {"secretKeyRef": {"name": settings.secret_name, "key": name}},
             }
             for name in job.secrets
         ]
+        pod["env"] = [*env, *held]
     if job.gpu:
         if settings.api == "beta":
             row["computeResources"] = {"limits": {settings.gpu_resource: "1"}}
@@ -277,15 +297,20 @@ def _task_run(job: CiJob, settings: Settings) -> dict[str, Value] | None:
         row["serviceAccountName"] = f"mlgate-{name_of(job.grants.environment or 'identity')}"
     if pod:
         # A pod template of one task replaces that of the run.
-        row["podTemplate"] = {"securityContext": {"fsGroup": 65532}, **pod}
+        row["podTemplate"] = {**_pod(env), **pod}
     return row if len(row) > 1 else None
 
 
 def _on_event(
-    name: str, event: str, found: tuple[CiJob, ...], settings: Settings, tasks: list[str]
+    name: str,
+    event: str,
+    found: tuple[CiJob, ...],
+    settings: Settings,
+    env: list[Value],
+    tasks: list[str],
 ) -> dict[str, Value]:
     """A run that Pipelines-as-Code starts: it also checks the repository out."""
-    spec = _run_spec(name, found, settings, event)
+    spec = _run_spec(name, found, settings, env, event)
     params, workspaces = spec["params"], spec["workspaces"]
     assert isinstance(params, list)
     assert isinstance(workspaces, list)

@@ -85,6 +85,7 @@ class Runner:
         document = load(text)
         self._needs = {name: job.get("needs", []) for name, job in document["jobs"].items()}
         for name, job in document["jobs"].items():
+            job["env"] = {**document.get("env", {}), **job.get("env", {})}
             self.jobs[name] = self._job(name, job)
         return self.jobs
 
@@ -143,7 +144,7 @@ class Runner:
             },
             "given": self._given,
             "secrets": {"SIGNING_KEY": "s3cret"},
-            "vars": {},
+            "vars": {"REGION": "eu"},
         }
 
     def _steps_of_job(

@@ -15,8 +15,9 @@ from mlgate.targets import expected, github, problems, tekton
 from mlgate.targets.jobs import Given, Source, header, jobs, name_of, remembered
 from tests.actions.expressions import interpolated
 from tests.actions.runner import load as load_yaml
-from tests.fakes.fixtures import pipeline, planned
+from tests.fakes.fixtures import pipeline, planned, workflow
 from tests.fakes.hostile import HOSTILE
+from tests.targets.tekton_checks import problems as tekton_problems
 
 _DIGEST = f"sha256:{'0' * 64}"
 GITHUB = github.Settings(actions=f"acme/mlgate@{'0' * 40}")
@@ -78,6 +79,24 @@ def test_rights_go_down_the_chain_and_never_up(project: Path) -> None:
     assert expected(plan, "pull_request") == ("data", "other", "int8", "latency")
     assert expected(plan, "push") == ("data", "other", "int8", "latency", "release")
     assert expected(plan, None) == expected(plan, "push")
+
+
+def test_what_the_spec_reads_of_the_environment_is_given(project: Path) -> None:
+    spec = (project / "mlgate.yaml").read_text()
+    (project / "mlgate.yaml").write_text(
+        spec.replace("name: digits", "name: digits\nenv: [REGION]")
+    )
+    assert load_yaml(workflow(project))["env"] == {"REGION": "${{ vars.REGION }}"}
+    files = pipeline(project)
+    assert tekton_problems(*files.values()) == []
+    run = yaml.safe_load(files[tekton.RUN])["spec"]
+    read = {
+        "name": "REGION",
+        "valueFrom": {"configMapKeyRef": {"name": "mlgate", "key": "REGION"}},
+    }
+    assert run["taskRunTemplate"]["podTemplate"]["env"] == [read]
+    release = next(r for r in run["taskRunSpecs"] if r["pipelineTaskName"] == "release")
+    assert [row["name"] for row in release["podTemplate"]["env"]] == ["REGION", "SIGNING_KEY"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
