@@ -189,10 +189,12 @@ def _confirmed(
     rows += _counts(bench, passes=1)
     results, refused = judged(job, rows, bench.confidence)
     name = "best_effort" if refused else "model"
-    outputs = {name: written(job, f"{path.stem}.{_suffix(trial.candidate)}.onnx", trial.data)}
+    mark = ".best-effort" if refused else ""
+    file = f"{path.stem}.{_suffix(trial.candidate)}{mark}.onnx"
+    outputs = {name: written(job, file, trial.data)}
     if operating is not None and operating.data and not refused:
-        file = written(job, f"{path.stem}.cascade.json", operating.data)
-        outputs["cascade"] = file.model_copy(update={"media_type": "application/json"})
+        point = written(job, f"{path.stem}.cascade.json", operating.data)
+        outputs["cascade"] = point.model_copy(update={"media_type": "application/json"})
     details = account.details(bench, parts, trial, search, prepared, seen)
     details |= verdict_details(results, refused)
     if operating is not None:
