@@ -36,8 +36,9 @@ def upstream(options: Options) -> tuple[str, ...]:
 
 
 def _problems(spec: Spec) -> Iterator[Problem]:
+    written = specs.stage_names(spec)
     for name, options in spec.stages.items():
-        yield from _references(spec, name, options)
+        yield from _references(spec, name, options, written)
         yield from _gates(spec, name, options)
         for path, message, hint in STAGES[options.uses].flaws(options):
             at = spec.position("stages", name, *path)
@@ -45,8 +46,9 @@ def _problems(spec: Spec) -> Iterator[Problem]:
     yield from _circles(spec)
 
 
-def _references(spec: Spec, name: str, options: Options) -> Iterator[Problem]:
-    written = specs.stage_names(spec)
+def _references(
+    spec: Spec, name: str, options: Options, written: frozenset[str]
+) -> Iterator[Problem]:
     for index, other in enumerate(options.needs):
         if other not in written:
             at = spec.position("stages", name, "needs", index)

@@ -133,10 +133,10 @@ def locate(spec: Path | None) -> Path:
     return file
 
 
-def stage_names(spec: Spec) -> tuple[str, ...]:
+def stage_names(spec: Spec) -> frozenset[str]:
     """Every stage that is written, those included whose block is wrong."""
     stages = document.find(spec.root, ("stages",))
-    return tuple(_own(stages)) if isinstance(stages, document.Mapping) else ()
+    return frozenset(_own(stages) if isinstance(stages, document.Mapping) else ())
 
 
 def _own(node: document.Mapping) -> dict[str, document.Node]:
@@ -258,9 +258,12 @@ class _Reader:
                 message = f"there is no stage {uses!r}"
                 self.problems.append(Problem("MG107", message, at, near(str(uses), STAGES)))
                 continue
-            options = _errors(STAGES[uses].options, document.plain(block))
+            written = document.plain(block)
+            options = _errors(STAGES[uses].options, written)
             if isinstance(options, Options):
-                self.problems += _unwritable(block, {STAGES[uses].options}, ())
+                text = json.dumps(written)
+                if "null" in text or '"path"' in text:  # few have either
+                    self.problems += _unwritable(block, {STAGES[uses].options}, ())
                 yield name, options
             else:
                 self._report(options, STAGES[uses].options, root, ("stages", name))
@@ -594,7 +597,7 @@ def in_order(problems: Iterable[Problem], file: str) -> tuple[Problem, ...]:
 
 def near(word: str, known: Iterable[str]) -> str | None:
     """A hint that names the closest known word, if one is close."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    match = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f"did you mean {match[0]!r}?" if match else None
 
 

@@ -375,10 +375,12 @@ def _parts(
         yield path, value
     if isinstance(value, Frozen):
         for name, info in type(value).model_fields.items():
-            yield from _parts(getattr(value, name), kind, (*path, info.alias or name))
+            item = getattr(value, name)
+            if isinstance(item, Frozen | tuple | dict) and item:  # most values are plain
+                yield from _parts(item, kind, (*path, info.alias or name))
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
             yield from _parts(item, kind, (*path, index))
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for key, item in value.items():
             yield from _parts(item, kind, (*path, key))

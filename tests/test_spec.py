@@ -233,7 +233,7 @@ def test_keys_are_closed_at_every_level_and_x_keys_are_free(tmp_path: Path, wher
 
 def test_own_keys_among_stages_are_no_stages_and_hold_no_placeholders(tmp_path: Path) -> None:
     spec = good(tmp_path, GOOD + '  x-anchor: {a: "${params.nothing}"}\nx-b: "${env.NO}"\n')
-    assert specs.stage_names(spec) == ("a",)
+    assert specs.stage_names(spec) == {"a"}
     assert spec.digest == good(tmp_path, GOOD).digest
 
 
