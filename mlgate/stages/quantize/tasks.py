@@ -75,6 +75,11 @@ def class_names(scoring: Scoring, count: int) -> tuple[str, ...]:
 
 def _classification(scoring: Scoring, seen: Seen) -> Iterator[Row]:
     before, after = seen.source[scoring.output], seen.candidate[scoring.output]
+    if before.ndim > 2 and np.prod(before.shape[2:]) > 1:
+        raise StageError(
+            f"classification reads one score per class, {scoring.output} is {list(before.shape[1:])}",
+            hint="name another output, or write a metric of your own",
+        )
     answer_before = metrics.answers(before, scoring.threshold)
     answer_after = metrics.answers(after, scoring.threshold)
     # Not a number is not an answer: it is wrong, whatever argmax makes of it.
@@ -91,6 +96,8 @@ def _classification(scoring: Scoring, seen: Seen) -> Iterator[Row]:
         if scoring.wants("accuracy"):
             yield from paired(scoring, "accuracy", right_before[where], right_after[where], marks)
         for k in scoring.top_k:
+            if before.ndim != 2 or before.shape[1] <= k:
+                raise StageError(f"accuracy.top{k} needs more than {k} scores a row")
             if scoring.wants(f"accuracy.top{k}"):
                 a, b = (
                     metrics.in_top(scores[where], truth[where], k) for scores in (before, after)

@@ -197,7 +197,7 @@ class Bench:
             )
             if gate.severity == "fail" and own:
                 level = gate.confidence or self.confidence
-                level = strict[level] if strict else level
+                level = strict.get(level, level) if strict else level
                 exact = gate.model_copy(update={"confidence": level})
                 found.append(judge(exact, evidence, confidence=level))
         return tuple(found)
@@ -224,7 +224,8 @@ def _best_cases(scoring: Scoring, seen: Seen, whole: Seen, count: int) -> tuple[
             best = np.where(truth == 1, np.inf, -np.inf).reshape(-1, *scores.shape[1:])
             best = np.nan_to_num(best).astype(scores.dtype)
         else:
-            best = np.eye(scores.shape[1], dtype=scores.dtype)[truth]
+            width = scores.reshape(len(scores), -1).shape[1]
+            best = np.eye(width, dtype=scores.dtype)[truth].reshape(-1, *scores.shape[1:])
         right[scoring.output] = np.concatenate([seen.candidate[scoring.output], best])
     return (
         Seen(whole.source, same, whole.labels, whole.slices),

@@ -162,3 +162,18 @@ def test_a_cascade_that_cannot_be_is_not_measured() -> None:
 
 def test_figures_of_nothing_are_none() -> None:
     assert figures(Evidence(uses="quantize", inputs={})) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "top_k", "said"),
+    [
+        (np.zeros((40, 3, 4, 4)), (), "one score per class"),
+        (np.zeros((40, 1)), (5,), "needs more than 5 scores"),
+        (np.zeros(40, np.int64), (2,), "needs more than 2 scores"),
+    ],
+)
+def test_outputs_that_are_no_class_scores(
+    before: np.ndarray, top_k: tuple[int, ...], said: str
+) -> None:
+    with pytest.raises(StageError, match=said):
+        score(scoring(top_k=top_k), seen(before, before, np.arange(40) % 2))
