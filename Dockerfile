@@ -4,7 +4,7 @@
 #   docker build -t mlgate:gpu --build-arg EXTRA=gpu .    with CUDA, out of Python packages
 #
 # BASE is any image with Python 3.11 or later and pip. LOCK names the file with the hashes of every
-# dependency; give an empty one where the base has them already.
+# dependency; a shorter one makes an image that cannot run every stage.
 ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 ARG EXTRA=cpu
@@ -12,8 +12,8 @@ ARG LOCK=actions/lib/requirements-${EXTRA}.txt
 ENV PYTHONPATH=/opt/mlgate PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY . .
-RUN python -m pip install --quiet --require-hashes --target /opt/mlgate --requirement "$LOCK" \
- && python -m pip install --quiet --no-deps --no-build-isolation --target /opt/mlgate --upgrade . \
+RUN python3 -m pip install --quiet --require-hashes --target /opt/mlgate --requirement "$LOCK" \
+ && python3 -m pip install --quiet --no-deps --no-build-isolation --target /opt/mlgate --upgrade . \
  && find /opt/mlgate -name __pycache__ -prune -exec rm -rf {} +
 
 FROM ${BASE}
