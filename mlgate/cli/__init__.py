@@ -97,6 +97,8 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with the documented code; no traceback reaches anybody."""
     signal.signal(signal.SIGTERM, _terminated)
+    # Plugins of pydantic are other people's code that would see every spec; and cost time.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without ✓ still gets its verdict
             stream.reconfigure(errors="backslashreplace")
