@@ -58,7 +58,7 @@ def main() -> None:
         return
     for candidate in filter(None, (options.model, options.slower)):
         print(f"{Path(candidate).name} against {Path(options.model).name}", flush=True)
-        command = [sys.executable, __file__, candidate, "--baseline", options.model]
+        command = [sys.executable, "-m", __spec__.name, candidate, "--baseline", options.model]
         subprocess.run(command, check=True)
 
 

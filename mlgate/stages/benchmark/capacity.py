@@ -25,6 +25,10 @@ _SUSTAINED: Final = 0.98
 _FINE: Final = 8
 
 
+class PromiseBroken(StageError):
+    """No rate keeps the promise."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One rate that was offered, and what came of it. Times in nanoseconds, rate per second.
@@ -75,7 +79,7 @@ def sweep(
     """Rates from well below the knee to beyond it, then closely around it.
 
     `guess` is a rate near the capacity, `limit` the promised response in ns. A later sweep leaves
-    out the coarse part. Raises `StageError` when even a small rate breaks the promise.
+    out the coarse part. Raises `PromiseBroken` when even a small rate breaks the promise.
     """
     steps: list[Step] = []
     low, high = guess / factor, guess * factor
@@ -93,7 +97,7 @@ def sweep(
             steps += [offer(rate / factor), offer(rate / factor**2), offer(rate / factor**4)]
             good = [step.rate for step in steps if holds(step, limit)]
         if not good:
-            raise StageError(
+            raise PromiseBroken(
                 f"{steps[-1].rate:.3g} queries a second already break the promise of "
                 f"{limit / 1e6:.3g} ms",
                 hint="raise slo.latency, or leave the ramp scenario out",

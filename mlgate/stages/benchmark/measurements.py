@@ -30,6 +30,7 @@ from mlgate.stages.benchmark.statistics import (
 Labels = Mapping[str, object]
 
 COMPARED: Final = ("p90", "p95", "p99", "p999")
+_NO_KNEE: Final = "no rate kept the promise in any round"
 _UNSTEADY: Final = (
     "the GPU was not steady (still warming up, or its clocks slowed): nothing passes on this"
 )
@@ -197,7 +198,7 @@ def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measureme
     if not ramp:
         return []
     if capacity is None:
-        why = ramp.get("failed") or "no rate kept the promise in every round"
+        why = ramp.get("failed") or _NO_KNEE
         return [
             unmeasured("capacity.knee_qps", why, unit="qps"),
             unmeasured("capacity.max_inflight", why, unit="count"),
@@ -237,7 +238,9 @@ def _cost(
         return [unmeasured(name, why, unit="USD")]
     rate = rate_at_promise(recording, capacity, confidences)
     if rate is None or rate.value <= 0:
-        return [unmeasured(name, "no rate was measured", unit="USD")]
+        ramp: Mapping[str, Any] = recording.facts.get("ramp") or {}  # type: ignore[assignment]
+        why = f"no knee was found: {ramp.get('failed') or _NO_KNEE}" if ramp else "no rate"
+        return [unmeasured(name, why, unit="USD")]
     energies = _joules(recording.facts)
     found = cost.usd_per_million(
         float(terms["price"]),

@@ -33,6 +33,7 @@ from mlgate.stages.benchmark.target import Target
 Integers = npt.NDArray[np.int64]
 
 LOAD_LOOKS: Final = (1.0, 2.0, 4.0)
+OUT_OF_TIME: Final = "the time limit ended before it was measured: raise time_limit"
 _WARM_S: Final = 0.3
 _GPU_WARM_S: Final = 3.0
 
@@ -182,6 +183,15 @@ def open_(target: Target, scenario: Server | Burst, rate: float, looks: int) -> 
     return load
 
 
+class OutOfTime(Exception):
+    """The next step would end after the deadline."""
+
+
+def _in_time(arrivals: Integers, deadline: float) -> None:
+    if time.monotonic() + float(arrivals[-1]) / 1e9 > deadline:
+        raise OutOfTime
+
+
 @dataclass
 class Ramping:
     """The ramp: rounds of rising rates, and the overload replayed at the end."""
@@ -203,17 +213,19 @@ class Ramping:
         return self.slo.percentile if self.slo else 0.5
 
     def go(self, rounds: int, deadline: float) -> None:
-        """Measure rounds until there are so many, or until time is out (two at least)."""
+        """Measure rounds until there are so many, or until time is out; a half round is dropped."""
         servers = self._servers()
         if not self.limit:
             self._unloaded(servers)
-        while self.rounds < rounds and self.failed is None:
-            begun = time.monotonic()
-            self._round(servers)
-            if self.rounds >= 2 and 2 * time.monotonic() - begun > deadline:
-                break
-        if self.scenario.overload and self.failed is None:
-            self._overload(servers)
+        try:
+            while self.rounds < rounds and self.failed is None:
+                self._round(servers, deadline)
+            if self.scenario.overload and self.failed is None:
+                self._overload(servers, deadline)
+        except OutOfTime:
+            self.steps = [step for step in self.steps if step.round < self.rounds]
+            if not self.rounds:
+                self.failed = OUT_OF_TIME
 
     def _servers(self) -> list[Prepared]:
         servers = self.target.prepare_workers(self.scenario.workers)
@@ -248,12 +260,13 @@ class Ramping:
         span = max(steps * seconds(self.scenario.step), 30 / rate)
         return schedule.poisson(rate, span, seed)[:50_000]
 
-    def _round(self, servers: list[Prepared]) -> None:
+    def _round(self, servers: list[Prepared], deadline: float) -> None:
         round_ = self.rounds
 
         def offer(rate: float) -> capacity.Step:
             seed = self.scenario.seed + 1000 * round_ + len(self.steps)
             arrivals = self._arrivals(rate, seed)
+            _in_time(arrivals, deadline)
             trace = self._serve(servers, arrivals)
             step = capacity.step_of(round_, rate, arrivals, trace, self.percentile)
             self.steps.append(step)
@@ -262,7 +275,7 @@ class Ramping:
         try:
             coarse = round_ == 0
             capacity.sweep(offer, self.guess, self.limit, self.scenario.factor, coarse=coarse)
-        except StageError as error:
+        except capacity.PromiseBroken as error:
             self.failed = error.message
             return
         mine = [step for step in self.steps if step.round == round_]
@@ -271,7 +284,7 @@ class Ramping:
             self.guess = knee
         self.rounds += 1
 
-    def _overload(self, servers: list[Prepared]) -> None:
+    def _overload(self, servers: list[Prepared], deadline: float) -> None:
         found = capacity.capacity_of(self.steps, self.limit, len(servers), (0.95,))
         if found is None:
             return
@@ -279,6 +292,7 @@ class Ramping:
         arrivals = self._arrivals(rate, self.scenario.seed - 1 + 2**20, steps=2.0)
 
         def replay(number: int) -> capacity.Overload:
+            _in_time(arrivals, deadline)
             trace = self._serve(servers, arrivals, number)
             return capacity.overload_of(number, rate, arrivals, trace, self.percentile, self.limit)
 

@@ -245,6 +245,23 @@ def test_a_server_that_falls_behind_is_no_measurement(bench: Bench, tmp_path: Pa
     assert "fell behind" in (row.reason or "")
 
 
+def test_a_slow_models_ramp_ends_with_the_time_limit(bench: Bench, tmp_path: Path) -> None:
+    slow = str(write_chain(tmp_path / "slow.onnx", layers=30, width=256, extra_axis="T"))
+    begun = time.monotonic()
+    evidence, _ = bench.run(
+        model=slow,
+        dims={"T": 512},
+        time_limit="1s",
+        price_usd_per_hour=1.0,
+        scenarios=[{"kind": "ramp", "step": "2s", "rounds": 2}],
+    )
+    assert time.monotonic() - begun < 20
+    for name in ("capacity.knee_qps", "cost_usd_per_million"):
+        row = next(m for m in evidence.measurements if m.name == name)
+        assert row.value is None
+        assert "raise time_limit" in (row.reason or "")
+
+
 def test_rows_of_a_dataset_are_the_queries(bench: Bench, tmp_path: Path, model: str) -> None:
     rows = tmp_path / "rows.parquet"
     parquet.write_table(pa.table({f"f{i}": np.arange(9.0) for i in range(64)}), rows)
