@@ -1,0 +1,192 @@
+"""How each model input is filled: from columns of the rows, from an array, or with made-up numbers."""
+
+import fnmatch
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+
+from mlgate.errors import StageError
+from mlgate.stage import Columns, Dataset, Npz, Synthetic
+from mlgate.stages.quantize.rows import Array, Rows, load_npz
+from mlgate.stages.quantize.session import Port
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How one model input is filled: from columns of the rows, or from a ready array."""
+
+    port: Port
+    columns: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+    ready: Array | None = None
+
+    def feed(self, batch: Mapping[str, Array], rows: slice) -> Array:
+        """The input's array [rows, *shape]. Raises `StageError` for values that do not fit."""
+        if self.ready is not None:
+            return self.ready[rows]
+        parts = [batch[name] for name in self.columns]
+        count = len(parts[0])
+        flat = [part.reshape(count, -1) for part in parts]
+        values = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+        if values.shape[1] != math.prod(self.shape):
+            raise StageError(
+                f"input {self.port.name} wants {list(self.shape)} = {math.prod(self.shape)} "
+                f"numbers a row, the columns give {values.shape[1]}",
+                hint="check columns and shape under inputs",
+            )
+        return _cast(values, self.dtype, self.port).reshape(count, *self.shape)
+
+
+def fillings_of(
+    rows: Rows, dataset: Dataset, ports: Sequence[Port], located: Mapping[str, str], role: str
+) -> Iterator[Filling]:
+    """One filling per model input. Raises `StageError` for names and shapes that do not fit."""
+    names = [port.name for port in ports]
+    for name in dataset.inputs:
+        if name not in names:
+            raise StageError(
+                f"{role} fills {name!r}, which the model does not have",
+                hint=_nearest(name, names, "the model's inputs"),
+            )
+    for port in ports:
+        way = dataset.inputs.get(port.name)
+        if isinstance(way, Npz):
+            yield Filling(port, ready=_from_npz(way, port, located[port.name], rows.count))
+        elif isinstance(way, Synthetic):
+            yield Filling(port, ready=_synthetic(way, port, rows.count))
+        else:
+            yield _from_columns(way, port, rows, dataset.label, role)
+
+
+def _from_columns(
+    way: Columns | None, port: Port, rows: Rows, label: str | None, role: str
+) -> Filling:
+    if way is None:
+        if port.name not in rows.names:
+            raise StageError(
+                f"{role} has no column named as the model's input {port.name!r}",
+                hint=f"say how it is filled: inputs: {{{port.name}: {{columns: …}}}} "
+                f"(columns: {', '.join(rows.names[:8])}{' …' if len(rows.names) > 8 else ''})",
+            )
+        columns: tuple[str, ...] = (port.name,)
+    elif isinstance(way.columns, str):
+        pattern = way.columns
+        columns = tuple(n for n in rows.names if n != label and fnmatch.fnmatchcase(n, pattern))
+        if not columns:
+            raise StageError(f"no column of {role} matches {pattern!r} for input {port.name}")
+    else:
+        columns = way.columns
+        for name in columns:
+            known(name, rows, role)
+    if port.dtype == "object" and way is not None and way.dtype not in (None, "object", "str"):
+        raise StageError(f"input {port.name} takes text, dtype says {way.dtype}")
+    dtype = _dtype(way.dtype) if way is not None and way.dtype else port.dtype
+    if np.dtype(dtype) != np.dtype(port.dtype):
+        raise StageError(
+            f"input {port.name} takes {port.dtype}, dtype says {dtype}",
+            hint="leave dtype out: the model's own is used",
+        )
+    given = way.shape if way is not None else None
+    shape = given if given is not None else _own_shape(port, rows, columns)
+    _fits(shape, port)
+    return Filling(port, columns, shape, port.dtype)
+
+
+def _own_shape(port: Port, rows: Rows, columns: Sequence[str]) -> tuple[int, ...]:
+    free = port.shape[1:]
+    if all(size is not None for size in free):
+        return tuple(size for size in free if size is not None)
+    first = next(rows.batches(list(columns), 1))
+    if len(columns) == 1:
+        shape = first[columns[0]].shape[1:]
+    else:
+        shape = (sum(math.prod(value.shape[1:]) for value in first.values()),)
+    if len(shape) != len(free):
+        raise StageError(
+            f"the shape of input {port.name} is not known: the model says {_written(port.shape)}",
+            hint=f"add shape: to inputs: {{{port.name}: …}}",
+        )
+    return tuple(shape)
+
+
+def _fits(shape: tuple[int, ...], port: Port) -> None:
+    wanted = port.shape[1:]
+    if len(shape) != len(wanted) or any(
+        want is not None and want != have for want, have in zip(wanted, shape, strict=True)
+    ):
+        raise StageError(
+            f"input {port.name} wants {_written(port.shape)}, shape gives "
+            f"{_written((None, *shape))}",
+            hint="shape is that of one row, without the batch dimension",
+        )
+
+
+def _from_npz(way: Npz, port: Port, path: str, count: int) -> Array:
+    arrays, name = load_npz(path), way.array or port.name
+    if name not in arrays:
+        raise StageError(f"{path} has no array {name!r} (it has: {', '.join(arrays)})")
+    return _ready(arrays[name], port, count)
+
+
+def _synthetic(way: Synthetic, port: Port, count: int) -> Array:
+    rng = np.random.default_rng(way.seed)
+    values: Array = np.zeros(way.shape)
+    if way.synthetic != "zeros":
+        draw = rng.standard_normal if way.synthetic == "normal" else rng.random
+        values = draw(way.shape)
+    return _ready(values.astype(port.dtype), port, count)
+
+
+def _ready(values: Array, port: Port, count: int) -> Array:
+    _fits(values.shape[1:], port)
+    if len(values) != count:
+        raise StageError(
+            f"input {port.name} has {len(values)} rows, the dataset {count}",
+            hint="an array holds one entry per row, the batch dimension first",
+        )
+    return _cast(values, port.dtype, port)
+
+
+def _cast(values: Array, dtype: str, port: Port) -> Array:
+    if dtype == "object":
+        return values.astype(object)
+    if values.dtype.kind not in "biuf":
+        raise StageError(f"input {port.name} takes {dtype}, the column holds {values.dtype}")
+    target = np.dtype(dtype)
+    if target.kind in "iu" and values.dtype.kind == "f" and np.any(values != np.round(values)):
+        raise StageError(
+            f"input {port.name} takes {dtype}, the column holds fractions",
+            hint="is it the right column?",
+        )
+    if target.kind == "f" and values.dtype.kind == "f" and np.isnan(values).any():
+        raise StageError(
+            f"input {port.name} would get NaN", hint="fill or filter missing values first"
+        )
+    return np.ascontiguousarray(values.astype(target))
+
+
+def _dtype(name: str) -> str:
+    try:
+        return str(np.dtype(name))
+    except TypeError:
+        raise StageError(f"dtype {name!r} is not known", hint="for example float32") from None
+
+
+def known(name: str, rows: Rows, role: str) -> None:
+    """Raises `StageError` when `name` is no column of `role`."""
+    if name not in rows.names:
+        hint = _nearest(name, list(rows.names), "the columns")
+        raise StageError(f"{role} has no column {name!r}", hint=hint)
+
+
+def _nearest(name: str, known: list[str], what: str) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"{what}: {', '.join(known[:12])}"
+
+
+def _written(shape: Sequence[int | None]) -> str:
+    return "[" + ", ".join("N" if size is None else str(size) for size in shape) + "]"
