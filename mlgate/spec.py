@@ -174,6 +174,7 @@ class _Reader:
             return None, self._sorted()
         head = self._head(root)
         if head is None:
+            self._stages_of_no_head(root)
             return None, self._sorted()
         root = self._with_profile(root, head, profile)
         params = self._params(root, head, given)
@@ -248,7 +249,9 @@ class _Reader:
         assert isinstance(stages, document.Mapping)
         for name, block in _own(stages).items():
             uses = document.plain(document.find(block, ("uses",)))
-            if not isinstance(block, document.Mapping) or "uses" not in block.items:
+            if not isinstance(block, document.Mapping):
+                continue  # the head has told
+            if "uses" not in block.items:
                 at = document.key_position(root, ("stages", name))
                 hint = f"uses is one of: {', '.join(STAGES)}"
                 self.problems.append(Problem("MG105", f"{name} has no uses", at, hint))
@@ -267,6 +270,17 @@ class _Reader:
                 yield name, options
             else:
                 self._report(options, STAGES[uses].options, root, ("stages", name))
+
+    def _stages_of_no_head(self, root: document.Mapping) -> None:
+        """What is wrong with stages is told at once, whatever is wrong above them."""
+        if not isinstance(root.items.get("stages"), document.Mapping):
+            return
+        above = len(self.problems)
+        for _ in self._stages(root):
+            pass
+        # Without a head, placeholders stand for nothing: what they are is not known.
+        below = [p for p in self.problems[above:] if "${" not in p.position.text]
+        self.problems[above:] = below
 
     def _report(
         self,

@@ -419,7 +419,7 @@ def test_what_extends_does_not_change_the_digest(tmp_path: Path) -> None:
 def test_a_problem_in_a_base_file_stands_there(tmp_path: Path) -> None:
     files = {"base.yaml": f"{HEAD}stages:\n  b: {{uses: probe, retries: x, {GATES}}}\n"}
     _, problems = read(tmp_path, "extends: base.yaml\nnam: x\n", files=files)
-    assert [str(p.position) for p in problems] == ["mlgate.yaml:2:1"]
+    assert [str(p.position) for p in problems] == ["mlgate.yaml:2:1", "base.yaml:4:29"]
     _, problems = read(
         tmp_path, f"extends: base.yaml\nstages: {{c: {{uses: no, {GATES}}}}}\n", files=files
     )
