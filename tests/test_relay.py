@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlgate.evidence import Evidence, artifact, measured
+from mlgate.evidence import Evidence, artifact, measured, unmeasured
 from mlgate.gate import Outcome
 from mlgate.lint import load
 from mlgate.plan import Node, Plan, resolve
@@ -85,6 +85,15 @@ def test_a_stage_behind_a_failed_one_need_not_arrive(ci: Ci) -> None:
     assert checked.report.results["int8"] == NotRun("data did not pass", Outcome.FAIL)
 
 
+def test_a_result_behind_a_failed_stage_does_not_count(ci: Ci) -> None:
+    ci.everything()
+    made = ci.ran("data", size=11).evidence.outputs["copy"].digest
+    ci.ran("int8", reads={"file": made})
+    assert ci.joined() == {"data": Outcome.FAIL, "other": Outcome.PASS, "int8": Outcome.FAIL}
+    checked = join(ci.spec, STAGES, results=ci.relay, now=NOW)
+    assert isinstance(checked.report.results["int8"], NotRun)
+
+
 def _result(ci: Ci, stage: str) -> Path:
     return ci.relay.folder / "results" / f"{stage}.json"
 
@@ -123,6 +132,13 @@ def _lost_file(ci: Ci) -> None:
             blob.unlink()
 
 
+def _altered_file(ci: Ci) -> None:
+    for blob in (Store(ci.relay.folder).root / "store/sha256").glob("*"):
+        if blob.read_bytes() == b"other":
+            blob.chmod(0o644)
+            blob.write_bytes(b"mother"[1:].upper())
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -141,6 +157,7 @@ def _lost_file(ci: Ci) -> None:
         _blob(lambda blob: blob.write_text(blob.read_text().replace("5", "1"))),
         _foreign_evidence,
         _lost_file,
+        _altered_file,
         _other_upstream,
     ],
 )
@@ -187,6 +204,14 @@ def test_only_what_was_measured_is_kept_for_later(ci: Ci, tmp_path: Path) -> Non
     assert again is not None
     assert again.cached
     assert kept.read_kept(ci.node("data"), f"sha256:{'c' * 64}", ci.store) is None
+
+
+def test_what_could_not_be_measured_is_not_kept(ci: Ci, tmp_path: Path) -> None:
+    evidence = Evidence(uses="weigh", inputs={}, measurements=(unmeasured("bytes", "it floats"),))
+    result = Ran(evidence, ci.store.put(evidence.canonical()), (), (), cached=False)
+    ci.relay.write(ci.node("data"), f"sha256:{'a' * 64}", result, ci.store)
+    join(ci.spec, STAGES, results=ci.relay, kept=Relay(tmp_path / "kept", ci.spec), now=NOW)
+    assert not (tmp_path / "kept").exists()
 
 
 def test_the_written_digest_is_of_the_file_alone(project: Path) -> None:
