@@ -4,7 +4,8 @@
 #   docker build -t mlgate:gpu --build-arg EXTRA=gpu .    with CUDA, out of Python packages
 #
 # BASE is any image with Python 3.11 or later and pip. LOCK names the file with the hashes of every
-# dependency; a shorter one makes an image that cannot run every stage.
+# dependency; a shorter one makes an image that cannot run every stage. Bytecode is compiled once,
+# here: without it Great Expectations compiles 2,500 modules at every start.
 ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 ARG EXTRA=cpu
@@ -14,7 +15,7 @@ WORKDIR /src
 COPY . .
 RUN python3 -m pip install --quiet --require-hashes --target /opt/mlgate --requirement "$LOCK" \
  && python3 -m pip install --quiet --no-deps --no-build-isolation --target /opt/mlgate --upgrade . \
- && find /opt/mlgate -name __pycache__ -prune -exec rm -rf {} +
+ && python3 -m compileall -q -j 0 /opt/mlgate
 
 FROM ${BASE}
 COPY --from=build /opt/mlgate /opt/mlgate

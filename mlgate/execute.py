@@ -136,7 +136,7 @@ class Execution:
     def _has_room(self, node: Node) -> bool:
         if not self._running:
             return True
-        if node.stage.exclusive or any(r.node.stage.exclusive for r in self._running.values()):
+        if _alone(node) or any(_alone(r.node) for r in self._running.values()):
             return False
         if node.stage.gpu(node.options) and any(
             r.node.stage.gpu(r.node.options) for r in self._running.values()
@@ -162,6 +162,7 @@ class Execution:
                 node.options,
                 located,
                 confidences=node.confidences,
+                confidence=self.plan.spec.confidence,
                 now=self.now,
                 threads=max(1, self.cores),
                 seconds=limit,
@@ -364,6 +365,10 @@ def blocked(node: Node, results: Mapping[str, Result]) -> NotRun | None:
             }[outcome]
             return NotRun(f"{other} {how}", outcome)
     return None
+
+
+def _alone(node: Node) -> bool:
+    return node.stage.exclusive(node.options)
 
 
 def _kill(process: subprocess.Popen[bytes], how: signal.Signals) -> None:

@@ -446,7 +446,8 @@ def _against(
         limits = f"= {_show(floor, unit)}"
     if clears:
         return _Finding(Outcome.PASS, f"{seen} {limits}", value, low, high)
-    need = _samples_needed(n, value, low, high, floor, ceiling)
+    # A stage knows better than a rule of thumb how many samples it would take.
+    need = "; ".join(because) or _samples_needed(n, value, low, high, floor, ceiling)
     more = f": {need}" if need else ""
     message = f"{seen} may or may not be {limits}{more}"
     return _Finding(Outcome.INCONCLUSIVE, message, value, low, high)

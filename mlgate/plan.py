@@ -113,11 +113,16 @@ def keys(plan: Plan, locate: Callable[[Input], Located]) -> dict[str, Key]:
     """Every node's key. `locate` finds a source and its digest, or raises `StageError`."""
     found: dict[str, Key] = {}
     for node in plan.nodes:
-        found[node.id] = _key(node, found, locate)
+        found[node.id] = _key(node, found, locate, plan.spec.confidence)
     return found
 
 
-def _key(node: Node, upstream: Mapping[str, Key], locate: Callable[[Input], Located]) -> Key:
+def _key(
+    node: Node,
+    upstream: Mapping[str, Key],
+    locate: Callable[[Input], Located],
+    confidence: float,
+) -> Key:
     located: dict[Input, Located] = {}
     inputs: dict[str, str] = {}
     reason = node.stage.uncacheable(node.options)
@@ -136,7 +141,7 @@ def _key(node: Node, upstream: Mapping[str, Key], locate: Callable[[Input], Loca
         if digest is None:
             reason = reason or f"the content of {port} is not known before it is read"
         inputs[port] = str(digest)
-    parts = {
+    parts: dict[str, Any] = {
         "options": _settings(node),
         "confidences": list(node.confidences),
         "inputs": inputs,
@@ -145,6 +150,8 @@ def _key(node: Node, upstream: Mapping[str, Key], locate: Callable[[Input], Loca
     }
     if node.stage.hardware:
         parts["hardware"] = hardware()
+    if node.stage.adaptive:  # it judges its gates itself, to know when to stop
+        parts["confidence"] = confidence
     digest = None if reason else digest_of(canonical({"uses": node.stage.uses, **parts}))
     return Key(digest, parts, located, reason)
 

@@ -279,7 +279,7 @@ class Job(Generic[O]):
     """One run of one stage: what to do, with what, and where to write.
 
     `workdir` is empty and private to this run; files named by an output Artifact are made there.
-    `confidences` are those of every gate, ascending. `gates` are for a stage that measures until
+    `confidences` are those of every gate, ascending; `confidence` is that of gates that state none. `gates` are for a stage that measures until
     they are decided. `now` is the run's clock, aware. `seconds` is the time limit.
     """
 
@@ -288,6 +288,7 @@ class Job(Generic[O]):
     workdir: Path
     inputs: Mapping[Input, Located] = field(default_factory=dict)
     confidences: tuple[float, ...] = (0.95,)
+    confidence: float = 0.95
     now: datetime | None = None
     threads: int = 1
     seconds: float = 3600.0
@@ -344,7 +345,7 @@ class Stage(Generic[O]):
     metrics: tuple[Metric, ...]
     outputs: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
-    exclusive: bool = False
+    exclusive: Callable[[O], bool] = lambda _: False
     hardware: bool = False
     adaptive: bool = False
     checked: bool = True

@@ -105,7 +105,7 @@ STAGE: Final = Stage(
     metrics=METRICS,
     outputs={"latencies": "file"},
     packages=("onnxruntime", "onnxruntime-gpu", "numpy"),
-    exclusive=True,
+    exclusive=lambda _: True,
     hardware=True,
     adaptive=True,
     gpu=lambda options: options.provider != "cpu",

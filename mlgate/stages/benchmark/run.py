@@ -217,7 +217,7 @@ def _undecided(job: Job[Benchmark], findings: Findings) -> Iterator[Gate]:
             continue
         plain = gate.model_copy(update={"severity": "fail"})
         # A gate without a confidence has the spec's, which is one of these; the widest is safe.
-        found = judge(plain, evidence, confidence=job.confidences[-1])
+        found = judge(plain, evidence, confidence=job.confidence)
         if found.outcome == "inconclusive":
             yield gate
 

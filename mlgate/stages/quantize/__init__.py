@@ -74,6 +74,7 @@ STAGE = Stage(
     outputs={"model": "model", "best_effort": "model", "index": "file", "cascade": "file"},
     packages=("onnx", "onnxruntime", "numpy", "pyarrow"),
     # Kernels differ between processors, and with them the answers of an int8 model.
+    exclusive=lambda options: options.wants_latency,
     hardware=True,
     adaptive=True,
     flaws=_flaws,

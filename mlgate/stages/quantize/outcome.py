@@ -14,13 +14,6 @@ from mlgate.stages.quantize.spec import Quantize
 from mlgate.stages.quantize.trial import evidence_of
 
 
-def default_confidence(job: Job[Quantize]) -> float:
-    """The confidence of gates that state none: what no gate states, or the highest there is."""
-    stated = {gate.confidence for gate in job.options.gates}
-    left = [c for c in job.confidences if c not in stated]
-    return max(left or job.confidences)
-
-
 def judged(
     job: Job[Quantize], rows: Sequence[Row], confidence: float
 ) -> tuple[tuple[GateResult, ...], str | None]:

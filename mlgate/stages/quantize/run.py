@@ -24,7 +24,6 @@ from mlgate.stages.quantize.cascade import Operating, operate
 from mlgate.stages.quantize.custom import load
 from mlgate.stages.quantize.metrics import answers
 from mlgate.stages.quantize.outcome import (
-    default_confidence,
     judged,
     verdict_details,
     whole,
@@ -47,7 +46,7 @@ _PROBE = 64
 def measure(job: Job[Quantize]) -> Evidence:
     """Evidence of the search and of its winner. Raises `StageError` when it cannot be measured."""
     if job.options.vectors is not None:
-        return measure_vectors(job, default_confidence(job))
+        return measure_vectors(job, job.confidence)
     began = time.monotonic()
     model = job.options.model
     assert model is not None
@@ -100,7 +99,7 @@ def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Ben
             by_class_and_slice=any({"slice", "class"} <= g.where.keys() for g in options.gates),
         ),
         gates=options.gates,
-        confidence=default_confidence(job),
+        confidence=job.confidence,
         batch_size=options.batch_size,
         threads=job.threads,
         time=options.wants_latency,
