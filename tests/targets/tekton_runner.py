@@ -118,6 +118,7 @@ class Cluster:
         given = {row["name"]: _replaced(row["value"], values) for row in task.get("params", [])}
         params = {r["name"]: given.get(r["name"], r.get("default")) for r in spec["params"]}
         inner = {f"params.{k}": v for k, v in params.items()}
+        inner |= {f"workspaces.{row['name']}.path": "" for row in spec["workspaces"]}
         for row in task["workspaces"]:
             bound = workspaces.get(row["workspace"])
             inner[f"workspaces.{row['name']}.path"] = str(bound or "")

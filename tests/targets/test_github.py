@@ -162,6 +162,27 @@ def test_no_finding_on_ours(tmp_path: Path, project: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+_SERVICE = Path(__file__).parent / "language_service" / "node_modules" / "check.bundle.mjs"
+
+
+@pytest.mark.node
+def test_githubs_own_language_service_finds_nothing(tmp_path: Path, project: Path) -> None:
+    if not _SERVICE.exists():
+        pytest.skip("npm install && npm run bundle in tests/targets/language_service")
+    files = {"bad.yml": "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{run: a, uze: b}]\n"}
+    files[github.WORKFLOW] = workflow(project, comment=True, sarif=True, version="v1.0.0")
+    files |= actions.catalog(STAGES)
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    bad, *good = files
+    assert subprocess.run(["node", _SERVICE, bad], cwd=tmp_path, check=False).returncode == 1
+    done = subprocess.run(
+        ["node", _SERVICE, *good], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout + done.stderr == ""
+
+
 @pytest.mark.slow
 def test_no_finding_on_200_specs(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("specs")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import yaml
 
 from mlgate.stages import STAGES
 from mlgate.targets import tasks
+from mlgate.targets.yaml_text import Value, dump
 from tests.fakes.fixtures import SMALL, pipeline
+from tests.fakes.hostile import HOSTILE
 from tests.targets.tekton_checks import problems
 from tests.targets.tekton_runner import Cluster
 
@@ -89,6 +92,43 @@ def test_every_task_is_safe_by_construction(project: Path) -> None:
 
 def _catalog() -> list[str]:
     return [text for path, text in tasks.catalog(STAGES).items() if path.endswith(".yaml")]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_parameters_are_values_and_nothing_else(tmp_path: Path, text: str) -> None:
+    """With an mlgate that only writes down what it was called with."""
+    echo = tmp_path / "echo"
+    echo.write_text(
+        f"#!{sys.executable}\nimport json, os, pathlib, sys\n"
+        f"pathlib.Path({str(tmp_path / 'called')!r}).write_text("
+        "json.dumps([sys.argv[1:], dict(os.environ)]))\n"
+    )
+    echo.chmod(0o755)
+    names = ["spec", "stage", "compiled", "profile", "params"]
+    task = tasks.run_task()
+    given: list[Value] = [{"name": name, "value": f"$(params.{name})"} for name in names]
+    whole = {
+        "kind": "Pipeline",
+        "metadata": {"name": "p"},
+        "spec": {
+            "params": [{"name": name} for name in names],
+            "tasks": [
+                {
+                    "name": "t",
+                    "taskRef": {"name": "mlgate-run"},
+                    "params": given,
+                    "workspaces": [{"name": "source", "workspace": "source"}],
+                }
+            ],
+            "finally": [],
+        },
+    }
+    cluster = Cluster.of({"task": dump(task), "p": json.dumps(whole)}, echo, tmp_path / "pods")
+    cluster.run(dict.fromkeys(names, text), {"source": tmp_path}, secrets={"SIGNING_KEY": "s3cret"})
+    words, env = json.loads((tmp_path / "called").read_text())
+    assert words[:3] == ["run", "--exit", "--tekton"]
+    assert {env[f"MLGATE_{name.upper()}"] for name in names} == {text}
+    assert not list(tmp_path.rglob("pwned"))
 
 
 Run = Callable[..., Cluster]
