@@ -8,7 +8,7 @@ import click
 from mlgate.check import check
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import read_spec, spec_options
-from mlgate.cli.outputs import to_github
+from mlgate.cli.outputs import no_commands, to_github
 from mlgate.cli.progress import watch
 from mlgate.gate import Outcome
 from mlgate.render import json as as_json
@@ -57,7 +57,7 @@ def command(
     """
     with errors_as_json(form == "json"):
         loaded = read_spec(spec, profile, settings)
-        with watch() as tell:
+        with no_commands(form == "github"), watch() as tell:
             checked = check(
                 loaded,
                 only=only,

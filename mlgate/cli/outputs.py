@@ -1,9 +1,11 @@
 """What CI systems read of a report: files and commands, each in the form that its system wants."""
 
+import contextlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -30,7 +32,8 @@ _TEST_RESULTS: Final = {
 
 def to_github(report: Report, *, file: str, folder: Path | None) -> None:
     """The report in a job's log, its outputs and, for a whole run's, annotations and summary."""
-    guarded(text.render(report, file=file))
+    with no_commands():
+        click.echo(text.render(report, file=file), nl=False)
     found = {"outcome": str(report.outcome), "verdict-digest": digest_of(report.verdict())}
     if folder is not None:
         found |= {
@@ -48,12 +51,18 @@ def to_github(report: Report, *, file: str, folder: Path | None) -> None:
     set_outputs(found)
 
 
-def guarded(lines: str) -> None:
-    """Print text in which GitHub sees no workflow command, whatever it holds."""
+@contextlib.contextmanager
+def no_commands(wanted: bool = True) -> Iterator[None]:
+    """What is printed meanwhile is text to GitHub, whatever it holds: it obeys no command in it."""
     token = secrets.token_hex(16)
-    click.echo(f"::stop-commands::{token}")
-    click.echo(lines, nl=not lines.endswith("\n"))
-    click.echo(f"::{token}::")
+    if wanted:
+        click.echo(f"::stop-commands::{token}")
+    try:
+        yield
+    finally:
+        if wanted:
+            sys.stderr.flush()
+            click.echo(f"\n::{token}::")
 
 
 def set_outputs(found: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mlgate.cli.options import read_spec
-from mlgate.cli.outputs import set_outputs, to_github, to_tekton, write_results
+from mlgate.cli.outputs import no_commands, set_outputs, to_github, to_tekton, write_results
 from mlgate.cli.progress import watch
 from mlgate.errors import MlgateError, UsageError
 from mlgate.gate import Outcome
@@ -110,7 +110,7 @@ def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: 
     if stage not in spec.stages:
         hint = near(stage, spec.stages) or f"stages: {', '.join(spec.stages)}"
         raise UsageError(f"there is no stage {stage!r}", hint=hint)
-    with watch() as tell:
+    with no_commands(ci.github), watch() as tell:
         result = run_stage(
             spec,
             stage,
