@@ -136,7 +136,7 @@ class Store:
         try:
             digest = json.loads(self._entry(key).read_bytes())["evidence"]
             evidence = self.evidence(digest)
-        except (OSError, ValueError, KeyError, TypeError, StoreError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, StoreError):
             return None
         return (digest, evidence) if self.has(evidence) else None
 

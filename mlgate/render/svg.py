@@ -53,7 +53,7 @@ def _slanted(figure: Figure) -> int:
 
 
 def _scale(values: list[float], kind: str, start: float, end: float, pad: float = 0.0) -> Scale:
-    finite = [v for v in values if math.isfinite(v) and (kind == "linear" or v > 0)] or [0.0, 1.0]
+    finite = [v for v in values if math.isfinite(v) and (kind == "linear" or v > 0)] or [1.0, 10.0]
     bend: Scale = math.log10 if kind == "log" else float
     low, high = bend(min(finite)) - pad, bend(max(finite)) + pad
     if high == low:

@@ -1,0 +1,100 @@
+"""The main job's record: what is kept, that it is judged again to the same bytes, and what it lacks."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlgate.check import (
+    check,
+    compare_with_stored,
+    judge,
+    rendered,
+    run_name,
+    stored_runs,
+)
+from mlgate.errors import StoreError, UsageError
+from mlgate.lint import load
+from tests.projects import NOW, probe, run, stages, tree
+
+pytestmark = pytest.mark.usefixtures("fake_stages")
+
+
+def project(folder: Path, **blocks: Any) -> Path:
+    return tree(folder, {"mlgate.yaml": stages(**blocks)})
+
+
+def test_a_run_leaves_its_whole_record(tmp_path: Path) -> None:
+    checked = run(project(tmp_path, a=probe(0.5, makes="x"), b=probe(act="raise")))
+    names = {path.name for path in checked.folder.iterdir()}
+    assert {
+        "run.json",
+        "verdict.json",
+        "journal.jsonl",
+        "outputs",
+        *rendered(checked.report),
+    } <= names
+    verdict = json.loads((checked.folder / "verdict.json").read_bytes())
+    assert (verdict["schema"], verdict["exit_code"]) == ("mlgate/verdict/v1", 3)
+
+
+def test_the_verdict_has_no_time_no_host_and_no_place(tmp_path: Path) -> None:
+    import platform
+
+    verdicts = set()
+    for name, later in (("one", 0), ("two/deeper", 1000)):
+        folder = project(tmp_path / name, a=probe(0.5, makes="x"), b=probe(file="gone"))
+        spec = load(folder / "mlgate.yaml")
+        moment = NOW + timedelta(days=later)
+        checked = check(spec, now=lambda moment=moment: moment)  # type: ignore[misc]
+        verdicts.add(checked.report.verdict())
+    assert len(verdicts) == 1
+    [verdict] = verdicts
+    for word in (str(tmp_path), platform.node(), "2026", "2028"):
+        assert word.encode() not in verdict
+
+
+def test_judged_again_it_is_the_same(tmp_path: Path) -> None:
+    folder = project(tmp_path, a=probe(2.0), b=probe(needs=["a"]), c=probe(act="raise"), d=probe())
+    checked = run(folder)
+    again = judge(folder / ".mlgate", None)
+    assert again.report.verdict() == checked.report.verdict()
+    assert again.report.results == checked.report.results
+    compare_with_stored(again)
+
+
+def test_runs_are_listed_by_time_and_named_apart(tmp_path: Path) -> None:
+    folder = project(tmp_path, a=probe())
+    spec = load(folder / "mlgate.yaml")
+    for hours in (0, 1, 2):
+        check(spec, now=lambda hours=hours: NOW + timedelta(hours=hours))  # type: ignore[misc]
+    names = stored_runs(folder / ".mlgate")
+    assert list(names) == sorted(names)
+    assert (folder / ".mlgate" / "latest").resolve().name == names[-1]
+    assert run_name(NOW) != run_name(NOW)
+    assert stored_runs(tmp_path / "nothing") == ()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc"])
+def test_a_run_is_no_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="is not a run's name"):
+        judge(tmp_path, name)
+
+
+def test_what_a_stage_printed_is_kept(tmp_path: Path) -> None:
+    checked = run(project(tmp_path, a=probe(act="bug")))
+    assert "an unforeseen thing" in (checked.folder / "logs" / "a-0.log").read_text()
+
+
+def test_a_run_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
+    folder = project(tmp_path, a=probe())
+    tree(folder, {".mlgate/runs": "no folder"})
+    with pytest.raises(StoreError, match="cannot be written"):
+        run(folder)
+
+
+def test_every_rendering_is_the_same_twice(tmp_path: Path) -> None:
+    folder = project(tmp_path, a=probe(0.5), b=probe(act="raise"))
+    assert rendered(run(folder).report) == rendered(judge(folder / ".mlgate", None).report)
