@@ -33,7 +33,7 @@ class Probe(Options):
     """Measures `value`, after doing what `act` says."""
 
     uses: Literal["probe"] = "probe"
-    value: float | None = 1.0
+    value: float = 1.0
     act: Literal[
         "measure",
         "raise",
@@ -46,6 +46,7 @@ class Probe(Options):
         "touch",
         "lie",
         "blab",
+        "nothing",
     ] = "measure"
     sleep_s: float = 0.0
     file: FileInput | None = None
@@ -75,8 +76,9 @@ def measure(job: Job[Probe]) -> Evidence:
     if options.counter:
         with Path(options.counter).open("a") as file:
             file.write(f"{job.stage} {time.monotonic():.6f} end\n")
-    value = options.value
-    row = measured("probe", value) if value is not None else unmeasured("probe", "told not to")
+    row = measured("probe", options.value)
+    if options.act == "nothing":
+        row = unmeasured("probe", "told not to")
     details: dict[str, Any] = {}
     for source in (options.model, options.file):
         if source is not None:

@@ -31,7 +31,7 @@ def stages(**blocks: Any) -> str:
     return json.dumps({"version": 1, "name": "t", "stages": blocks}, indent=1)
 
 
-def probe(value: float | None = 1.0, *, limit: float = 1.0, **options: Any) -> dict[str, Any]:
+def probe(value: float = 1.0, *, limit: float = 1.0, **options: Any) -> dict[str, Any]:
     """A fake stage's block whose one gate is `probe ≤ limit`."""
     gates = [{"metric": "probe", "max": limit}]
     return {"uses": "probe", "value": value, "gates": gates, **options}

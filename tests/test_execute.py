@@ -135,7 +135,7 @@ def test_however_a_stage_breaks_it_is_an_error_with_its_cause(
 
 
 def test_failures_are_never_cached(tmp_path: Path) -> None:
-    folder = project(tmp_path, a=probe(act="raise"), b=probe(None))
+    folder = project(tmp_path, a=probe(act="raise"), b=probe(act="nothing"))
     heard = Heard()
     run(folder)
     run(folder, heard)
