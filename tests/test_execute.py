@@ -212,7 +212,11 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
     folder = project(tmp_path, a=probe())
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, env=env
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
     )
     assert "StoreError" in done.stderr
     assert "cannot be written" in done.stderr

@@ -51,9 +51,7 @@ def outcome(gate: Gate, *rows: Measurement | Comparison) -> str:
 
 
 @given(intervals(), numbers, numbers)
-def test_a_tighter_limit_never_turns_fail_into_pass(
-    row: Measurement, a: float, b: float
-) -> None:
+def test_a_tighter_limit_never_turns_fail_into_pass(row: Measurement, a: float, b: float) -> None:
     loose, tight = max(a, b), min(a, b)
     ranks = [Outcome[outcome(Gate(metric="m", max=x), row).upper()] for x in (loose, tight)]
     assert ranks[0] <= ranks[1]

@@ -47,7 +47,7 @@ def test_the_command_line_says_the_same(
     "first",
     [
         probe(2.0),
-        probe(None),
+        probe(act="nothing"),
         probe(act="raise"),
         probe(act="kill"),
         probe(act="exit"),

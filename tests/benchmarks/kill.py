@@ -1,6 +1,6 @@
 """Kill a check with SIGKILL at random moments; does the next run always go on, to the same verdict?
 
-    python -m tests.benchmarks.kill --times 200
+python -m tests.benchmarks.kill --times 200
 """
 
 import argparse
