@@ -14,7 +14,7 @@ from mlgate.relay import written_digest
 from mlgate.spec import locate
 from mlgate.store import write_atomic
 from mlgate.targets import github, problems, tekton
-from mlgate.targets.jobs import Given, Source, remembered
+from mlgate.targets.jobs import Given, Source, is_ours, remembered
 
 F = TypeVar("F", bound=Callable[..., Any])
 G = TypeVar("G", bound=Given)
@@ -151,6 +151,7 @@ def _refuse(found: tuple[Problem, ...]) -> None:
 
 
 def _write(files: Mapping[str, str], root: Path, *, check: bool) -> None:
+    files = _without_theirs(files, root)
     old = [path for path, text in files.items() if _text(root / path) != text]
     if check:
         for path in old:
@@ -162,6 +163,20 @@ def _write(files: Mapping[str, str], root: Path, *, check: bool) -> None:
         write_atomic(root / path, files[path].encode())
     for path in files:
         click.echo(f"{path}{'' if path in old else ' is up to date'}")
+
+
+def _without_theirs(files: Mapping[str, str], root: Path) -> dict[str, str]:
+    """Raise `UsageError` rather than replace a file of somebody else's; one is theirs to edit."""
+    kept = dict(files)
+    for path in files:
+        if is_ours(_text(root / path)):
+            continue
+        if path != github.ACTIONLINT:
+            hint = "move it out of the way, or compile to another --out"
+            raise UsageError(f"{path} was not written by mlgate", hint=hint)
+        click.echo(f"{path} is yours: list the labels of the GPU runners there", err=True)
+        del kept[path]
+    return kept
 
 
 def _text(file: Path) -> str:

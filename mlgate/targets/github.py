@@ -87,7 +87,7 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
         own.append(settings.runner)
     if own:
         labels: dict[str, Value] = {"self-hosted-runner": {"labels": sorted(set(own))}}
-        files[ACTIONLINT] = dump(labels)
+        files[ACTIONLINT] = "# Made by `mlgate compile github`.\n" + dump(labels)
     return files
 
 

@@ -64,6 +64,11 @@ def header(target: str, source: Source, given: Given) -> str:
     )
 
 
+def is_ours(text: str) -> bool:
+    """Whether a file was written by `mlgate compile`, or is not there: only those are replaced."""
+    return not text or "`mlgate compile" in text.split("\n", 1)[0]
+
+
 def remembered(model: type[G], text: str) -> G | None:
     """The settings in a compiled file's header; None where there are none."""
     match = re.search(r"^# mlgate-settings: (\{.*\})$", text, re.MULTILINE)

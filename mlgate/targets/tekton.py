@@ -72,7 +72,7 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
     }
     named = {str(_name(task)): f"tekton/tasks/{_name(task)}.yaml" for task in tasks}
     for task in tasks:
-        files[named[_name(task)]] = dump(task)
+        files[named[_name(task)]] = "# Made by `mlgate compile tekton`.\n" + dump(task)
     for path, event in ((ON_PUSH, "push"), (ON_PULL_REQUEST, "pull_request")):
         files[path] = top + dump(_on_event(name, event, found, settings, env, list(named.values())))
     return files

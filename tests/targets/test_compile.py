@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mlgate.cli import cli, show
+from mlgate.cli.outputs import TEKTON_BYTES, write_results
 from mlgate.errors import MlgateError
 from tests.fakes.hostile import HOSTILE
 
@@ -70,6 +71,26 @@ def test_nothing_is_written_when_something_is_wrong(call: Call, project: Path) -
     assert call("lint").exit_code == 2
     assert not (project / ".github").exists()
     assert not (project / "tekton").exists()
+
+
+def test_a_file_of_somebody_elses_is_not_replaced(call: Call, project: Path) -> None:
+    workflow = project / ".github/workflows/mlgate.yml"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text("on: push\n")
+    assert call("compile", "github", "--actions", ACTIONS).exit_code == 2
+    assert workflow.read_text() == "on: push\n"
+    workflow.unlink()
+    own = project / ".github/actionlint.yaml"
+    own.write_text("self-hosted-runner: {labels: [gpu, mine]}\n")
+    words = ("compile", "github", "--actions", ACTIONS, "--gpu-runner", "gpu")
+    assert call(*words).exit_code == 0
+    assert own.read_text() == "self-hosted-runner: {labels: [gpu, mine]}\n"
+    assert call("compile", "github", "--check").exit_code == 0
+
+
+def test_results_that_tekton_has_no_room_for_are_left_out(tmp_path: Path) -> None:
+    write_results(tmp_path, {"outcome": "pass", "long": "x" * TEKTON_BYTES, "after": "y"})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["after", "outcome"]
 
 
 @pytest.mark.parametrize(
