@@ -7,6 +7,7 @@ from pathlib import Path
 from mlgate import spec as specs
 from mlgate.errors import Position, Problem, SpecError
 from mlgate.gate import Gate, Quantity
+from mlgate.problems import in_order, near
 from mlgate.spec import Spec
 from mlgate.stage import Input, Metric, Options, inputs_of
 from mlgate.stages import STAGES
@@ -24,7 +25,7 @@ def load(
     if spec is not None:
         problems = (*problems, *_problems(spec))
     if problems:
-        raise SpecError(specs.in_order(problems, file.name))
+        raise SpecError(in_order(problems, file.name))
     assert spec is not None
     return spec
 
@@ -52,7 +53,7 @@ def _references(
     for index, other in enumerate(options.needs):
         if other not in written:
             at = spec.position("stages", name, "needs", index)
-            hint = specs.near(other, written)
+            hint = near(other, written)
             yield Problem("MG201", f"there is no stage {other!r} to need", at, hint)
     for path, ref in inputs_of(options):
         if ref.from_ is None:
@@ -60,7 +61,7 @@ def _references(
         at = spec.position("stages", name, *path, "from")
         other, output = ref.from_.split(".", 1)
         if other not in written:
-            hint = specs.near(other, written)
+            hint = near(other, written)
             yield Problem("MG201", f"there is no stage {other!r} to read from", at, hint)
         elif other in spec.stages:
             yield from _output(spec.stages[other], other, output, ref, at)
@@ -102,7 +103,7 @@ def _gates(spec: Spec, name: str, options: Options) -> Iterator[Problem]:
         path = ("stages", name, "gates", index)
         if metric is None:
             at = spec.position(*path, "metric")
-            close = specs.near(gate.metric, [m.name for m in metrics])
+            close = near(gate.metric, [m.name for m in metrics])
             hint = close or f"it measures: {', '.join(m.name for m in metrics)}"
             message = f"{options.uses} does not measure {gate.metric!r}"
             yield Problem("MG204", message, at, hint)
@@ -126,7 +127,7 @@ def _selection(
     for label in gate.where:
         if label not in metric.labels and "*" not in metric.labels:
             at = spec.key_position(*path, "where", label)
-            hint = specs.near(label, metric.labels)
+            hint = near(label, metric.labels)
             hint = hint or f"labels: {', '.join(metric.labels) or 'none'}"
             yield Problem("MG205", f"{metric.name} has no label {label!r}", at, hint)
     if gate.compared_to is not None and gate.compared_to not in metric.compared_to:

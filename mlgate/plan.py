@@ -21,7 +21,8 @@ from mlgate.evidence import canonical, digest_of
 from mlgate.inputs import without_secrets
 from mlgate.lint import upstream
 from mlgate.machine import hardware
-from mlgate.spec import Spec, near
+from mlgate.problems import near
+from mlgate.spec import Spec
 from mlgate.stage import Input, Located, Options, Stage, inputs_of
 from mlgate.stages import STAGES
 

@@ -4,55 +4,26 @@ The steps: read the file and what it `extends`, merge a profile in, fill `${para
 `${env.X}`, validate the head and each stage's block by its stage's own model.
 """
 
-import difflib
 import json
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from mlgate import document
 from mlgate.errors import MlgateError, Position, Problem, UsageError
 from mlgate.evidence import Frozen, canonical, digest_of
-from mlgate.stage import Input, Options
+from mlgate.params import TYPES, Param, Value, fits, text_of, typed
+from mlgate.problems import explained, in_order, near, own_items, unwritable, validated
+from mlgate.stage import Options
 from mlgate.stages import STAGES
 
 FILE: Final = "mlgate.yaml"
 STAGE_NAME: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
-
-Value = str | int | float | bool
-
-
-_DEFAULT_OF_ITS_TYPE: Final[dict[str, Any]] = {
-    "if": {"required": ["type"]},
-    "then": {
-        "allOf": [
-            {
-                "if": {"properties": {"type": {"const": kind}}},
-                "then": {"properties": {"default": {"type": kind}}},
-            }
-            for kind in ("string", "integer", "number", "boolean")
-        ]
-    },
-    "else": {"properties": {"default": {"type": "string"}}},
-}
-
-
-class Param(Frozen):
-    """A value that `--set NAME=VALUE` or `MLGATE_PARAM_NAME` may give."""
-
-    type: Literal["string", "integer", "number", "boolean"] = "string"
-    default: Value | None = Field(None, description="Without a default the value must be given.")
-    description: str = ""
-
-    model_config = ConfigDict(json_schema_extra=_DEFAULT_OF_ITS_TYPE)
 
 
 class Profile(Frozen):
@@ -136,12 +107,7 @@ def locate(spec: Path | None) -> Path:
 def stage_names(spec: Spec) -> frozenset[str]:
     """Every stage that is written, those included whose block is wrong."""
     stages = document.find(spec.root, ("stages",))
-    return frozenset(_own(stages) if isinstance(stages, document.Mapping) else ())
-
-
-def _own(node: document.Mapping) -> dict[str, document.Node]:
-    """The items of a map that mean something here: without `x-…` keys."""
-    return {key: value for key, value in node.items.items() if not key.startswith("x-")}
+    return frozenset(own_items(stages) if isinstance(stages, document.Mapping) else ())
 
 
 def read(
@@ -179,7 +145,7 @@ class _Reader:
         root = self._with_profile(root, head, profile)
         params = self._params(root, head, given)
         names = {f"params.{k}": v for k, v in params.items() if v is not None}
-        names |= {f"env.{k}": _text(k, self.env[k]) for k in head.env if k in self.env}
+        names |= {f"env.{k}": text_of(k, self.env[k]) for k in head.env if k in self.env}
         root = self._filled(root, names, head)
         confidence = document.plain(document.find(root, ("confidence",)))
         spec = Spec(
@@ -237,9 +203,9 @@ class _Reader:
 
     def _head(self, root: document.Mapping) -> Head | None:
         model = document.plain(root)
-        errors = _errors(Head, model)
+        errors = validated(Head, model)
         if isinstance(errors, Head):
-            self.problems += _unwritable(root, {Head}, ())
+            self.problems += unwritable(root, {Head}, ())
             return errors
         self._report(errors, Head, root, ())
         return None
@@ -247,7 +213,7 @@ class _Reader:
     def _stages(self, root: document.Mapping) -> Iterator[tuple[str, Options]]:
         stages = root.items["stages"]
         assert isinstance(stages, document.Mapping)
-        for name, block in _own(stages).items():
+        for name, block in own_items(stages).items():
             uses = document.plain(document.find(block, ("uses",)))
             if not isinstance(block, document.Mapping):
                 continue  # the head has told
@@ -262,11 +228,11 @@ class _Reader:
                 self.problems.append(Problem("MG107", message, at, near(str(uses), STAGES)))
                 continue
             written = document.plain(block)
-            options = _errors(STAGES[uses].options, written)
+            options = validated(STAGES[uses].options, written)
             if isinstance(options, Options):
                 text = json.dumps(written)
                 if "null" in text or '"path"' in text:  # few have either
-                    self.problems += _unwritable(block, {STAGES[uses].options}, ())
+                    self.problems += unwritable(block, {STAGES[uses].options}, ())
                 yield name, options
             else:
                 self._report(options, STAGES[uses].options, root, ("stages", name))
@@ -289,24 +255,10 @@ class _Reader:
         root: document.Mapping,
         prefix: tuple[str | int, ...],
     ) -> None:
+        # What a placeholder stands for is not known where it stands for nothing.
         unfilled = {p.position for p in self.problems if p.code == "MG109"}
-        node = document.find(root, prefix)
-        told: list[tuple[str | int, ...]] = []
-        # A union reports every member's complaint: the deepest one meant what was written, and
-        # a key that some member knows is the last thing to complain of.
-        places = [(_written(node, error["loc"]), _misplaced(error, model)) for error in errors]
-        order = sorted(range(len(errors)), key=lambda i: (-len(places[i][0]), places[i][1]))
-        for error, (path, misplaced) in ((errors[i], places[i]) for i in order):
-            beyond = error["loc"][len(path) :]
-            of_union = len(beyond) > (error["type"] == "missing" or beyond == ("[key]",))
-            around = path[:-1] if misplaced else path
-            problem = _problem(error, model, node, root, prefix)
-            if problem.position in unfilled or (
-                of_union and any(other[: len(around)] == around for other in told)
-            ):
-                continue
-            told.append(path)
-            self.problems.append(problem)
+        found = explained(errors, model, root, prefix)
+        self.problems += [p for p in found if p.position not in unfilled]
 
     def _with_profile(
         self, root: document.Mapping, head: Head, profile: str | None
@@ -336,10 +288,10 @@ class _Reader:
         values: dict[str, Value | None] = {}
         for name, param in head.params.items():
             text = given.get(name, self.env.get(f"MLGATE_PARAM_{name.upper()}"))
-            values[name] = param.default if text is None else _typed(name, text, param)
-            if text is None and not _fits(param.default, param):
+            values[name] = param.default if text is None else typed(name, text, param)
+            if text is None and not fits(param.default, param):
                 at = document.find(root, ("params", name, "default")).position
-                message = f"default: should be {_TYPES[param.type]}, as its type says"
+                message = f"default: should be {TYPES[param.type]}, as its type says"
                 self.problems.append(Problem("MG106", message, at))
         return values
 
@@ -353,7 +305,7 @@ class _Reader:
     def _fill(self, node: document.Node, names: Mapping[str, Value], head: Head) -> document.Node:
         match node:
             case document.Mapping():
-                items = {k: self._fill(v, names, head) for k, v in _own(node).items()}
+                items = {k: self._fill(v, names, head) for k, v in own_items(node).items()}
                 return document.Mapping(items, node.keys, node.position)
             case document.Sequence():
                 return document.Sequence(
@@ -420,233 +372,3 @@ def _merged(under: document.Mapping, over: document.Mapping) -> document.Mapping
             value = _merged(below, value)
         items[key], keys[key] = value, over.keys[key]
     return document.Mapping(items, keys, over.position)
-
-
-def _typed(name: str, text: str, param: Param) -> Value:
-    try:
-        match param.type:
-            case "string":
-                return _text(name, text)
-            case "integer" if re.fullmatch(r"[-+]?[0-9]{1,16}", text):
-                value: int | float = int(text)
-            case "number" if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text, re.ASCII):
-                value = float(text)
-            case "boolean":
-                return {"true": True, "false": False}[text.lower()]
-            case _:
-                raise ValueError
-        if not math.isfinite(value) or (
-            isinstance(value, int) and abs(value) > document.MAX_INTEGER
-        ):
-            raise ValueError
-        return value
-    except (ValueError, KeyError):
-        given = text if len(text) <= 60 else text[:57] + "…"
-        raise UsageError(
-            f"parameter {name!r} must be {_TYPES[param.type]}, not {given!r}"
-        ) from None
-
-
-def _text(name: str, text: str) -> str:
-    """Text from the environment or the command line, which may hold bytes of any encoding."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"the value of {name} is not UTF-8", hint="is it text at all?") from None
-    return text
-
-
-def _fits(default: Value | None, param: Param) -> bool:
-    match param.type:
-        case "string":
-            return default is None or isinstance(default, str)
-        case "boolean":
-            return default is None or isinstance(default, bool)
-        case "integer":
-            kinds: tuple[type, ...] = (int,)
-        case "number":
-            kinds = (int, float)
-    return default is None or (isinstance(default, kinds) and not isinstance(default, bool))
-
-
-_TYPES: Final = {
-    "string": "text",
-    "integer": "an integer",
-    "number": "a number",
-    "boolean": "true or false",
-}
-
-
-def _errors(model: type[BaseModel], value: document.Plain) -> Any:
-    """The validated model, or pydantic's list of errors.
-
-    Validation is of JSON, in strict mode: what the JSON Schema accepts is what this accepts.
-    """
-    try:
-        return model.model_validate_json(json.dumps(value))
-    except ValidationError as error:
-        return error.errors(include_url=False)
-
-
-def _unwritable(
-    node: document.Node, here: set[Any], path: tuple[str | int, ...]
-) -> Iterator[Problem]:
-    """What the models take from Python code and nobody may write: a key without a value (a
-    question that was meant to be asked), and `path:` where a path stands for itself.
-    """
-    if isinstance(node, document.Scalar) and node.value is None and type(None) in here:
-        hint = "give it one, or leave the key out"
-        yield Problem("MG105", f"{path[-1]} has no value", node.position, hint)
-    if isinstance(node, document.Sequence):
-        for index, item in enumerate(node.items):
-            inner = {m for annotation in here for m in _inner(annotation, index)}
-            yield from _unwritable(item, inner, (*path, index))
-    if isinstance(node, document.Mapping):
-        for key, item in _own(node).items():
-            inner = {m for annotation in here for m in _inner(annotation, key)}
-            if not inner:  # a map that stands for one of its own fields: dataset: {sql: …}
-                fields = [f.annotation for model in _models(here) for f in _fields(model)]
-                within = {m for annotation in fields for m in _members(annotation)}
-                inner = {m for annotation in within for m in _inner(annotation, key)}
-                here = here | within
-            if key == "path" and any(issubclass(model, Input) for model in _models(here)):
-                hint = "write the path itself"
-                yield Problem("MG104", "unknown key 'path'", node.keys[key], hint)
-            yield from _unwritable(item, inner, (*path, key))
-
-
-def _models(annotations: set[Any]) -> list[type[BaseModel]]:
-    return [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
-
-
-def _fields(model: type[BaseModel]) -> Iterable[FieldInfo]:
-    return model.model_fields.values()
-
-
-def _misplaced(error: ErrorDetails, model: type[BaseModel]) -> bool:
-    """Whether a key is unknown to one member of a union, and known to another."""
-    loc = error["loc"]
-    return error["type"] == "extra_forbidden" and str(loc[-1]) in _fields_at(model, loc[:-1])
-
-
-def _written(node: document.Node, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """The parts of `loc` that are in the document; the others name a union's members."""
-    path = []
-    for part in loc:
-        inner = document.find(node, (part,))
-        if inner is not node:
-            node = inner
-            path.append(part)
-    return tuple(path)
-
-
-def _problem(
-    error: ErrorDetails,
-    model: type[BaseModel],
-    node: document.Node,
-    root: document.Node,
-    prefix: tuple[str | int, ...],
-) -> Problem:
-    loc = error["loc"]
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    key = str(loc[-1]) if loc else ""
-    at = document.find(node, loc).position
-    match error["type"]:
-        case "extra_forbidden":
-            at = document.key_position(root, (*prefix, *loc))
-            known = _fields_at(model, loc[:-1])
-            if key in known:
-                return Problem("MG107", f"{key!r} does not go with the other keys here", at)
-            hint = near(key, known) or f"known keys: {', '.join(sorted(known))}"
-            return Problem("MG104", f"unknown key {key!r}", at, hint)
-        case "missing":
-            parent = loc[:-1]
-            at = document.key_position(root, (*prefix, *parent)) if prefix or parent else at
-            return Problem("MG105", f"{key} is missing", at)
-        case "literal_error" | "enum":
-            expected = error.get("ctx", {}).get("expected", "")
-            choices = re.findall(r"'([^']*)'", str(expected)) or [str(expected)]
-            given = document.plain(document.find(node, loc))
-            hint = near(str(given), choices) or f"one of: {', '.join(choices)}"
-            return Problem("MG107", f"{key}: {given!r} is not known", at, hint)
-        case "string_pattern_mismatch" if loc and loc[-1] == "[key]":
-            at = document.key_position(root, (*prefix, *loc[:-1]))
-            hint = "letters, digits, - and _, beginning with a letter"
-            return Problem("MG107", f"{loc[-2]!r} cannot be a name here", at, hint)
-        case "value_error" | "assertion_error":
-            return Problem("MG107", message, at)
-        case kind if kind.endswith("_type") or kind in ("is_instance_of", "int_from_float"):
-            value = document.plain(document.find(node, loc))
-            given = "nothing" if value is None else f"{_short(value)}"
-            return Problem("MG106", f"{_field(loc)}{_lower(message)}, not {given}", at)
-        case _:
-            return Problem("MG107", f"{_field(loc)}{_lower(message)}", at)
-
-
-def _field(loc: tuple[str | int, ...]) -> str:
-    types = ("str", "int", "float", "bool")
-    names = [part for part in loc if isinstance(part, str) and re.fullmatch(r"[a-z_]+", part)]
-    names = [name for name in names if name not in types]
-    return f"{names[-1]}: " if names else ""
-
-
-def _lower(message: str) -> str:
-    return re.sub(r"^(Input|String|Value) should", "should", message)
-
-
-def _short(value: document.Plain) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def in_order(problems: Iterable[Problem], file: str) -> tuple[Problem, ...]:
-    """As they stand in the files: first those of `file`, then those of what it extends."""
-
-    def place(problem: Problem) -> tuple[bool, str, int, int]:
-        at = problem.position
-        return (at.file != file, at.file, at.line, at.column)
-
-    return tuple(sorted(problems, key=place))
-
-
-def near(word: str, known: Iterable[str]) -> str | None:
-    """A hint that names the closest known word, if one is close."""
-    match = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f"did you mean {match[0]!r}?" if match else None
-
-
-def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> set[str]:
-    """The keys that may stand at `loc` within a model's document."""
-    here: set[Any] = {model}
-    for part in loc:
-        inner: set[Any] = set()
-        for annotation in here:
-            inner |= _inner(annotation, part)
-        here = inner or here
-    return {
-        info.alias or name
-        for annotation in here
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        for name, info in annotation.model_fields.items()
-    } - {"path"}
-
-
-def _inner(annotation: Any, part: str | int) -> set[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, info in annotation.model_fields.items():
-            if part == (info.alias or name):
-                return _members(info.annotation)
-        return set()
-    if get_origin(annotation) in (tuple, list, dict) and not (
-        get_origin(annotation) is not dict and isinstance(part, str)
-    ):
-        return _members(get_args(annotation)[1 if get_origin(annotation) is dict else 0])
-    return set()
-
-
-def _members(annotation: Any) -> set[Any]:
-    if get_origin(annotation) in (Union, UnionType):
-        return {m for arg in get_args(annotation) for m in _members(arg)}
-    if get_origin(annotation) is Annotated:
-        return _members(get_args(annotation)[0])
-    return {annotation}

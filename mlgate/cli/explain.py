@@ -7,7 +7,7 @@ import click
 
 from mlgate.codes import CODES, EXITS
 from mlgate.errors import UsageError
-from mlgate.spec import near
+from mlgate.problems import near
 from mlgate.stage import Metric, Stage
 from mlgate.stages import STAGES
 

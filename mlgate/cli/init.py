@@ -8,8 +8,8 @@ import click
 
 from mlgate import schema
 from mlgate.errors import MlgateError, UsageError
+from mlgate.problems import near
 from mlgate.resources import TEMPLATES
-from mlgate.spec import near
 from mlgate.store import FOLDER
 
 

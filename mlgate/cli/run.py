@@ -14,10 +14,11 @@ from mlgate.cli.progress import watch
 from mlgate.errors import MlgateError, UsageError
 from mlgate.gate import Outcome
 from mlgate.plan import resolve
+from mlgate.problems import near
 from mlgate.relay import Relay, drop_cached, join, refuse_stale, run_stage
 from mlgate.render import text
 from mlgate.report import Report
-from mlgate.spec import Spec, locate, near
+from mlgate.spec import Spec, locate
 from mlgate.store import FOLDER
 from mlgate.targets import expected
 
