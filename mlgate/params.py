@@ -39,6 +39,7 @@ class Param(Frozen):
 
 
 def typed(name: str, text: str, param: Param) -> Value:
+    """What a text from the command line or the environment means. Raises `UsageError`."""
     try:
         match param.type:
             case "string":
@@ -71,6 +72,7 @@ def text_of(name: str, text: str) -> str:
 
 
 def fits(default: Value | None, param: Param) -> bool:
+    """Whether a default is of its parameter's own type; none at all always is."""
     match param.type:
         case "string":
             return default is None or isinstance(default, str)

@@ -242,7 +242,7 @@ def test_the_help_of_each_command_begins_as_the_table_says_and_teaches(name: str
     assert command.help.splitlines()[0].strip() == COMMANDS[name]
     flagged = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     shown = [o for o in flagged if not o.help and not isinstance(o.type, click.Choice)]
-    assert [o.name for o in shown if o.name != "template"] == []
+    assert [o.name for o in shown] == []
 
 
 def test_help_names_every_command_and_every_exit_code(here: Here, tmp_path: Path) -> None:

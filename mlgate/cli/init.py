@@ -19,7 +19,9 @@ def templates() -> list[str]:
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
-@click.option("--template", metavar="NAME", default="digits", show_default=True)
+@click.option(
+    "--template", metavar="NAME", default="digits", show_default=True, help="What it is about."
+)
 @click.option("--list", "listing", is_flag=True, help="List the templates and exit.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 def command(folder: Path | None, template: str, listing: bool, dry_run: bool) -> None:
