@@ -99,7 +99,11 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         ({"a": spread(2, 3, severity="warn")}, 0, "WARN  t may ship, with warnings (1 warn)"),
         ({"a": probe(2.0)}, 1, "FAIL  t may not ship (1 fail)"),
         ({"a": {"uses": "probe"}}, 2, ""),
-        ({"a": probe(act="nothing")}, 3, "ERROR  t may not ship: something could not be measured (1 error)"),
+        (
+            {"a": probe(act="nothing")},
+            3,
+            "ERROR  t may not ship: something could not be measured (1 error)",
+        ),
         ({"a": probe(act="raise")}, 3, "ERROR  t may not ship: something could not be measured"),
         ({"a": spread(0, 2)}, 4, "INCONCLUSIVE  t undecided: there is not enough evidence"),
         ({"a": probe(act="raise"), "b": probe(2.0), "c": spread(0, 2)}, 1, "FAIL  t may not ship"),
