@@ -29,8 +29,9 @@ from mlgate.evidence import Evidence
 from mlgate.gate import Outcome, judge_all
 from mlgate.inputs import fingerprint
 from mlgate.plan import Key, Node, Plan, why_missed
+from mlgate.quantity import seconds
 from mlgate.report import Broke, NotRun, Ran, Result
-from mlgate.stage import Located, Progress, seconds
+from mlgate.stage import Located, Progress
 from mlgate.store import Store, cannot_write
 from mlgate.worker import ANSWER, order
 

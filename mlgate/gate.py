@@ -11,7 +11,6 @@ inconclusive in between. What is missing, not finite or empty is an error, never
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,6 +20,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from mlgate.evidence import Bounds, Comparison, Evidence, Frozen, Measurement, rounded
+from mlgate.quantity import UNITS, Quantity
 
 
 class Outcome(IntEnum):
@@ -54,75 +54,6 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return max(outcomes, default=Outcome.ERROR)
 
 
-# A unit's dimension, and its size in that dimension's first unit.
-_UNITS: Final[Mapping[str, tuple[str, float]]] = {
-    "1": ("share", 1.0),
-    "%": ("share", 0.01),
-    "count": ("count", 1.0),
-    "ns": ("time", 1e-9),
-    "us": ("time", 1e-6),
-    "µs": ("time", 1e-6),
-    "ms": ("time", 1e-3),
-    "s": ("time", 1.0),
-    "min": ("time", 60.0),
-    "h": ("time", 3600.0),
-    "d": ("time", 86400.0),
-    "B": ("bytes", 1.0),
-    "kB": ("bytes", 1e3),
-    "MB": ("bytes", 1e6),
-    "GB": ("bytes", 1e9),
-    "TB": ("bytes", 1e12),
-    "KiB": ("bytes", 2.0**10),
-    "MiB": ("bytes", 2.0**20),
-    "GiB": ("bytes", 2.0**30),
-    "TiB": ("bytes", 2.0**40),
-    "qps": ("rate", 1.0),
-    "J": ("energy", 1.0),
-    "mJ": ("energy", 1e-3),
-    "USD": ("money", 1.0),
-}
-_QUANTITY: Final = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%]+)$")
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number as a gate states it: plain, or with a unit."""
-
-    number: float
-    unit: str | None
-
-    @classmethod
-    def parse(cls, limit: float | str) -> "Quantity":
-        """`0.2`, `"20ms"` or `"5%"`. Raises `ValueError` for anything else."""
-        if not isinstance(limit, str):
-            number, unit = float(limit), None
-        else:
-            match = _QUANTITY.match(limit.strip())
-            if match is None or match[2] not in _UNITS:
-                known = ", ".join(unit for unit in _UNITS if unit not in ("1", "count"))
-                raise ValueError(f"{limit!r} is not a number with a unit (units: {known})")
-            number, unit = float(match[1]), match[2]
-        if not math.isfinite(number):
-            raise ValueError("a limit must be a finite number")
-        return cls(number, unit)
-
-    def within(self, unit: str) -> float:
-        """This quantity in `unit`. Raises `ValueError` when the dimensions differ."""
-        if self.unit is None:
-            return self.number
-        if unit not in _UNITS:
-            raise ValueError(f"the metric's unit is {unit}, the limit's is {self.unit}")
-        (dimension, size), (wanted, scale) = _UNITS[self.unit], _UNITS[unit]
-        if dimension != wanted:
-            raise ValueError(f"{self} is a {dimension}, the metric is a {wanted} (in {unit})")
-        # 5 % is 5/100, not 5*0.01: a limit must be the number that somebody wrote.
-        ratio = size / scale
-        return self.number * ratio if ratio >= 1 else self.number / (scale / size)
-
-    def __str__(self) -> str:
-        return f"{self.number:g}{self.unit or ''}"
-
-
 def _parses(limit: float | str) -> float | str:
     Quantity.parse(limit)
     return limit
@@ -136,7 +67,7 @@ def _not_negative(limit: float | str) -> float | str:
 
 # For editors; the judge's own words are better.
 _NUMBER: Final = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*"
-_UNIT: Final = f"(?:{'|'.join(unit for unit in _UNITS if unit != '1')})\\s*$"
+_UNIT: Final = f"(?:{'|'.join(unit for unit in UNITS if unit != '1')})\\s*$"
 _Written = Annotated[str, Field(json_schema_extra={"pattern": rf"^\s*[+-]?{_NUMBER}{_UNIT}"})]
 _Allowed = Annotated[str, Field(json_schema_extra={"pattern": rf"^\s*\+?{_NUMBER}{_UNIT}"})]
 _Positive = Annotated[float, Field(json_schema_extra={"minimum": 0})]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mlgate import spec as specs
 from mlgate.errors import Position, Problem, SpecError
-from mlgate.gate import Gate, Quantity
+from mlgate.gate import Gate
 from mlgate.problems import in_order, near
+from mlgate.quantity import Quantity
 from mlgate.spec import Spec
 from mlgate.stage import Input, Metric, Options, inputs_of
 from mlgate.stages import STAGES

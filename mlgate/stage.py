@@ -19,32 +19,7 @@ from pydantic_core import CoreSchema
 from mlgate.evidence import Evidence, Frozen, tuples
 from mlgate.figure import Figure
 from mlgate.gate import Gate
-
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)$")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES = re.compile(r"^(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
-_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-}
-
-
-def seconds(duration: str) -> float:
-    """`"90s"`, `"30m"`, `"1.5h"` in seconds. Raises `ValueError` for anything else."""
-    match = _DURATION.match(duration)
-    if match is None or float(match[1]) <= 0:
-        raise ValueError(f"{duration!r} is not a duration such as 90s, 30m or 2h")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-def size(text: str) -> int:
-    """`"512MiB"` in bytes. Raises `ValueError` for anything else."""
-    match = _BYTES.match(text)
-    if match is None or float(match[1]) <= 0:
-        raise ValueError(f"{text!r} is not a size such as 500MB or 2GiB")
-    return int(float(match[1]) * _SIZES[match[2]])
+from mlgate.quantity import BYTES, DURATION, seconds, size
 
 
 def _is(parse: Callable[[str], object]) -> AfterValidator:
@@ -63,10 +38,10 @@ def _written(pattern: re.Pattern[str]) -> JsonDict:
 Duration = Annotated[
     str,
     _is(seconds),
-    Field(examples=["90s", "30m", "2h"], json_schema_extra=_written(_DURATION)),
+    Field(examples=["90s", "30m", "2h"], json_schema_extra=_written(DURATION)),
 ]
 Size = Annotated[
-    str, _is(size), Field(examples=["500MB", "2GiB"], json_schema_extra=_written(_BYTES))
+    str, _is(size), Field(examples=["500MB", "2GiB"], json_schema_extra=_written(BYTES))
 ]
 
 

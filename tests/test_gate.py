@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mlgate.evidence import Bounds, Comparison, Evidence, Measurement, measured, unmeasured
-from mlgate.gate import Gate, Outcome, Quantity, judge, judge_all, worst
+from mlgate.gate import Gate, Outcome, judge, judge_all, worst
+from mlgate.quantity import Quantity
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 6))
 

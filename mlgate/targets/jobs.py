@@ -14,7 +14,8 @@ from mlgate import document
 from mlgate.errors import Problem
 from mlgate.evidence import Frozen
 from mlgate.plan import Node, Plan
-from mlgate.stage import EnvironmentName, Grants, seconds
+from mlgate.quantity import seconds
+from mlgate.stage import EnvironmentName, Grants
 
 # Names of the jobs that mlgate adds, and what artifacts and tasks begin with.
 RESERVED: Final = "mlgate"

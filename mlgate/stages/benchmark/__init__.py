@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from mlgate.evidence import Evidence
-from mlgate.stage import Job, Metric, Stage, seconds
+from mlgate.quantity import seconds
+from mlgate.stage import Job, Metric, Stage
 from mlgate.stages.benchmark.figures import figures
 from mlgate.stages.benchmark.spec import Benchmark, shortest
 

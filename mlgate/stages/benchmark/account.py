@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Measurement, rounded
-from mlgate.stage import seconds
+from mlgate.quantity import seconds
 from mlgate.stages.benchmark import batching, capacity, schedule
 from mlgate.stages.benchmark.campaign import Campaign
 from mlgate.stages.benchmark.cold_start import warm_pool

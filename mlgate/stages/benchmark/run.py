@@ -19,7 +19,8 @@ from mlgate.evidence import (
     rounded,
 )
 from mlgate.gate import Gate, judge
-from mlgate.stage import Job, Progress, inputs_of, seconds
+from mlgate.quantity import seconds
+from mlgate.stage import Job, Progress, inputs_of
 from mlgate.stages.benchmark import nvml, scenarios
 from mlgate.stages.benchmark.account import account
 from mlgate.stages.benchmark.campaign import Campaign

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from mlgate.errors import StageError
-from mlgate.stage import seconds
+from mlgate.quantity import seconds
 from mlgate.stages.benchmark import capacity, compare, schedule
 from mlgate.stages.benchmark.cold_start import ColdStart, start_cold, write_feed
 from mlgate.stages.benchmark.load import Trace, closed_loop, open_loop, warm_up

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from mlgate.evidence import Frozen
+from mlgate.quantity import seconds
 from mlgate.stage import (
     Columns,
     Dataset,
@@ -13,7 +14,6 @@ from mlgate.stage import (
     Npz,
     Options,
     Synthetic,
-    seconds,
 )
 
 InputSource = Columns | Npz | Synthetic

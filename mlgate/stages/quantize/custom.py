@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlgate.errors import StageError
-from mlgate.stage import seconds
+from mlgate.quantity import seconds
 from mlgate.stages.quantize.spec import CommandMetric, PythonMetric
 
 Array = NDArray[Any]

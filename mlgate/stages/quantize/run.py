@@ -16,7 +16,8 @@ from pydantic import JsonValue
 
 from mlgate.errors import StageError
 from mlgate.evidence import Evidence, digest_of, measured
-from mlgate.stage import Job, Progress, seconds
+from mlgate.quantity import seconds
+from mlgate.stage import Job, Progress
 from mlgate.stages.quantize import account, graph
 from mlgate.stages.quantize.calibrate import calibrate
 from mlgate.stages.quantize.candidates import Candidate, Workshop, ladder

@@ -19,7 +19,8 @@ from mlgate.evidence import (
     rounded,
     unmeasured,
 )
-from mlgate.stage import DataInput, Job, Progress, Sql, size
+from mlgate.quantity import size
+from mlgate.stage import DataInput, Job, Progress, Sql
 from mlgate.stages.validate import overlap as overlaps
 from mlgate.stages.validate.contracts import contract as contracts
 from mlgate.stages.validate.contracts.compatibility import Change, check_versions

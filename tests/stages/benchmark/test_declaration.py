@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mlgate.stage import seconds
+from mlgate.quantity import seconds
 from mlgate.stages.benchmark import STAGE
 from mlgate.stages.benchmark.spec import Benchmark, shortest
 
