@@ -175,6 +175,8 @@ def run_stage(
     for other in node.after:
         found = upstream.read(plan.node(other), store, files=True)
         results[other] = found or Broke("its result did not arrive", "run its job again")
+    if not node.stage.checked and (missed := _unproved(spec, upstream, store)):
+        return missed
     here = Plan(spec, tuple(n for n in plan.nodes if n.id in {*node.after, stage}))
     with workplace(root, run_name(started)) as work:
         execution = Execution(
@@ -184,6 +186,15 @@ def run_stage(
     if not isinstance(result, NotRun):
         own.write(node, keys[stage].digest, result, store)
     return result
+
+
+def _unproved(spec: Spec, results: Relay, store: Store) -> NotRun | None:
+    """Why nothing may move yet: a checked stage that did not pass, whatever CI made of it."""
+    for node in resolve(spec).nodes:
+        found = results.read(node, store) or _lost()
+        if found.outcome > Outcome.WARN:
+            return NotRun(f"{node.id} did not pass", found.outcome)
+    return None
 
 
 def drop_cached(

@@ -183,7 +183,9 @@ def _stage_job(job: CiJob, source: Source, settings: Settings) -> Value:
         env={name: f"${{{{ secrets.{name} }}}}" for name in job.secrets},
     )
     upstream = ",".join(["cached", *(f"stage-{other}" for other in job.after)])
-    pattern = f"mlgate-{{{upstream}}}" if job.after else ""
+    if job.moves_traffic:  # it asks for all results before it begins
+        upstream = "cached,stage-*"
+    pattern = f"mlgate-{{{upstream}}}" if job.after or job.moves_traffic else ""
     made["steps"] = [
         _checkout(),
         {

@@ -77,7 +77,7 @@ class Cluster:
                     continue
                 run = self._task(task, values, workspaces, secrets or {})
                 self.forget(task["name"], workspaces["source"])
-                failed |= run.status != "Succeeded"
+                failed |= run.status != "Succeeded" and task.get("onError") != "continue"
         for task in pipeline["finally"]:
             run = self._task(task, values, workspaces, secrets or {})
             failed |= run.status != "Succeeded"

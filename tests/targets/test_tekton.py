@@ -248,6 +248,7 @@ def test_no_verdict_gets_lost(
     if outcome is None:
         assert "outcome" not in run.runs["mlgate-verdict"].results
     else:
+        assert not (source / ".mlgate/ci/results/rollout.json").exists()  # nothing moved
         verdict = run.runs["mlgate-verdict"]
         assert verdict.results["outcome"] == outcome, verdict.log
         assert json.loads(verdict.results["TEST_OUTPUT"])["result"] in ("FAILURE", "ERROR")
