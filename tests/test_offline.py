@@ -15,6 +15,7 @@ def test_a_local_check_opens_no_connection_and_prints_one_document(tmp_path: Pat
     done, heard = audited(tmp_path, "check", "--format", "json")
     assert len([line for line in heard if line.startswith("process")]) >= 2
     assert reaching(heard) == []
+    assert not [line for line in heard if line.startswith("socket.")]
     assert stray(done.stdout) == 0
     assert json.loads(done.stdout)["schema"] == "mlgate/report/v1"
 

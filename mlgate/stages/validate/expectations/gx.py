@@ -11,6 +11,7 @@ import importlib.util
 import io
 import logging
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -49,11 +50,25 @@ def _lazily() -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
+@contextmanager
+def _without_sockets() -> Iterator[None]:
+    """urllib3, which GX imports, binds a socket to learn of IPv6; a local check opens none."""
+    known = socket.has_ipv6
+    socket.has_ipv6 = False
+    try:
+        yield
+    finally:
+        socket.has_ipv6 = known
+        tried = sys.modules.get("urllib3.util.connection")
+        if tried is not None:
+            vars(tried)["HAS_IPV6"] = known
+
+
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 logging.getLogger("great_expectations").setLevel(logging.CRITICAL + 1)
 
-with _lazily():
+with _lazily(), _without_sockets():
     import great_expectations
     from great_expectations.compatibility.pyspark import functions as spark_functions
     from great_expectations.core.batch import Batch
