@@ -302,6 +302,9 @@ def _link_outputs(store: Store, folder: Path, results: Mapping[str, Result]) -> 
 def _point_latest(root: Path, run: str) -> None:
     temporary = root / f".latest.{token_hex(4)}"
     with contextlib.suppress(OSError):
+        if (root / "latest").is_dir() and not (root / "latest").is_symlink():
+            # A tree that was copied with its links followed: out of the way, but not lost.
+            (root / "latest").rename(root / "runs" / f"copied-{token_hex(3)}")
         temporary.symlink_to(Path("runs") / run)
         temporary.replace(root / "latest")
 

@@ -1,6 +1,6 @@
 """Options of the benchmark stage: which model, which load, on what, for how long."""
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -116,12 +116,15 @@ Scenario = Annotated[
     Single | Server | Burst | LongTail | Batch | ColdStart | Ramp, Field(discriminator="kind")
 ]
 
-DEFAULT_SCENARIOS: Final[tuple[Scenario, ...]] = (
-    Single(kind="single"),
-    Ramp(kind="ramp"),
-    Server(kind="server"),
-    ColdStart(kind="cold_start"),
-)
+
+def default_scenarios() -> tuple[Scenario, ...]:
+    """What is measured unless the spec says otherwise."""
+    return (
+        Single(kind="single"),
+        Ramp(kind="ramp"),
+        Server(kind="server"),
+        ColdStart(kind="cold_start"),
+    )
 
 
 class Traffic(Frozen):
@@ -158,7 +161,9 @@ class Benchmark(Options):
     cuda_graph: bool = Field(False, description="Replay a captured CUDA graph (fixed shapes).")
     threads: int = Field(1, ge=1, le=1024, description="Threads of one query on the CPU.")
     scenarios: tuple[Scenario, ...] = Field(
-        DEFAULT_SCENARIOS, min_length=1, description="Loads to measure under, in this order."
+        default_factory=default_scenarios,
+        min_length=1,
+        description="Loads to measure under, in this order.",
     )
     epochs: int = Field(
         8, ge=4, le=256, description="Rounds of the comparison at the first look; up to 4 times."

@@ -128,7 +128,7 @@ class Quantize(Options):
         "cpu", description="Where the model will run; decides uint8 or int8 activations."
     )
     exclude: tuple[str, ...] = Field((), description="Names of nodes that stay as they are.")
-    limits: Limits = Field(Limits(), description="Where the search stops.")
+    limits: Limits = Field(default_factory=Limits, description="Where the search stops.")
     batch_size: int = Field(32, ge=1, le=4096, description="Samples per inference; recorded.")
     latency: bool = Field(
         False, description="Measure latency against the source: on when a gate asks for it."

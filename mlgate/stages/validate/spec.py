@@ -102,7 +102,7 @@ class Validate(Options):
     reference: ProfileInput | None = Field(
         None, description="Profile or dataset that drift is measured against."
     )
-    drift: Drift = Field(Drift(bins=10), description="How drift is measured.")
+    drift: Drift = Field(default_factory=Drift, description="How drift is measured.")
     contract: Contract | None = Field(None, description="Schema contract of the data.")
     disjoint_from: tuple[DataInput, ...] = Field(
         (), description="Datasets that must share no row with this one, e.g. the hold-out."
