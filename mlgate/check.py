@@ -98,6 +98,12 @@ def check(
     return keep(spec, plan, results, run=run, started=started, ended=now())
 
 
+def left_out(spec: Spec, results: Iterable[str]) -> tuple[str, ...]:
+    """The stages that a check has and these results do not."""
+    there = set(results)
+    return tuple(node.id for node in resolve(spec).nodes if node.id not in there)
+
+
 def run_name(started: datetime) -> str:
     """A new name for a run: names sort by time."""
     return f"{started:%Y%m%dT%H%M%SZ}-{token_hex(3)}"
@@ -122,6 +128,7 @@ def keep(
         confidence=spec.confidence,
         uses={node.id: node.options.uses for node in plan.nodes},
         results=results,
+        left_out=left_out(spec, results),
     )
     _link_outputs(Store(root), folder, results)
     write_atomic(folder / "run.json", _record(plan, report, run, started, ended))
@@ -154,8 +161,8 @@ def rendered(report: Report) -> dict[str, str]:
 
 
 def stored_runs(root: Path) -> tuple[str, ...]:
-    """Names of the runs in a spec's `.mlgate` folder, oldest first."""
-    return tuple(sorted(path.name for path in (root / "runs").glob("*") if path.is_dir()))
+    """Names of the runs in a spec's `.mlgate` folder that came to an end, oldest first."""
+    return tuple(sorted(path.parent.name for path in (root / "runs").glob("*/run.json")))
 
 
 def judge(root: Path, run: str | None) -> Checked:
@@ -177,6 +184,7 @@ def judge(root: Path, run: str | None) -> Checked:
             confidence=record["confidence"],
             uses={row["id"]: row["uses"] for row in record["stages"]},
             results=results,
+            left_out=tuple(record["left_out"]),
         )
         report.verdict()  # what cannot be written down was never a record
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -233,6 +241,7 @@ def _record(plan: Plan, report: Report, run: str, started: datetime, ended: date
             "spec_digest": report.spec_digest,
             "profile": report.profile,
             "confidence": report.confidence,
+            "left_out": list(report.left_out),
             "started": started.isoformat(),
             "ended": ended.isoformat(),
             "host": platform.node(),

@@ -51,7 +51,10 @@ Result = Ran | Broke | NotRun
 
 @dataclass(frozen=True)
 class Report:
-    """The results of one run, in the plan's order. `uses` says which stage each one is."""
+    """The results of one run, in the plan's order. `uses` says which stage each one is.
+
+    `left_out` are stages of the spec that this run was not asked for: no verdict covers them.
+    """
 
     name: str
     spec_digest: str
@@ -59,6 +62,7 @@ class Report:
     confidence: float
     uses: Mapping[str, str]
     results: Mapping[str, Result]
+    left_out: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -94,6 +98,8 @@ class Report:
         }
         if self.profile is not None:
             document["profile"] = self.profile
+        if self.left_out:
+            document["left_out"] = list(self.left_out)
         return document
 
 

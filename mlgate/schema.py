@@ -130,10 +130,11 @@ def report() -> dict[str, Any]:
                 "spec_digest": digest,
                 "confidence": {"type": "number"},
                 "profile": {"type": "string"},
+                "left_out": {"type": "array", "items": {"type": "string"}},
                 "stages": {"type": "array", "items": stage},
                 "policies": {"type": "array"},
             },
-            optional=("profile",),
+            optional=("profile", "left_out"),
         ),
     }
 

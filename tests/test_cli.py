@@ -399,8 +399,9 @@ def test_a_mlgate_folder_that_is_a_file_or_cannot_be_written(here: Here, tmp_pat
 def test_diff_and_history(here: Here, record: Record) -> None:
     folder, first, last = record
     assert (
-        here("diff", first, cwd=folder).stdout == "pass → fail\na: probe  0.5 → 2\n"
-        "b: probe  1 → –\n"
+        here("diff", first, cwd=folder).stdout == "pass → fail\n"
+        "a: probe ≤ 1: pass → fail\nb: probe ≤ 1: pass → –\n"
+        "a: probe  0.5 → 2\nb: probe  1 → –\n"
     )
     same = here("diff", last, last, cwd=folder).stdout
     assert same == "fail → fail\nno measurement differs\n"

@@ -30,16 +30,20 @@ def command(a: str, b: str | None, spec: Path | None, everything: bool, form: st
     with errors_as_json(form == "json"):
         before, after = judge(root, a).report, judge(root, b).report
     rows = [row for row in _rows(before, after) if everything or row["before"] != row["after"]]
+    gates = [row for row in _gates(before, after) if everything or row["before"] != row["after"]]
     if form == "json":
         document = {
             "schema": "mlgate/diff/v1",
             "before": str(before.outcome),
             "after": str(after.outcome),
+            "gates": gates,
             "measurements": rows,
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     click.echo(f"{before.outcome} → {after.outcome}")
+    for row in gates:
+        click.echo(f"{harmless(row['name'])}: {row['before'] or '–'} → {row['after'] or '–'}")
     if not rows:
         click.echo("no measurement differs")
     width = max((len(row["name"]) for row in rows), default=0)
@@ -57,15 +61,43 @@ def _rows(before: Report, after: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _values(report: Report) -> dict[str, float | None]:
+def _gates(before: Report, after: Report) -> list[dict[str, Any]]:
+    left, right = _outcomes(before), _outcomes(after)
+    return [
+        {"name": name, "before": left.get(name), "after": right.get(name)}
+        for name in dict.fromkeys([*left, *right])
+    ]
+
+
+def _outcomes(report: Report) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for stage, result in report.results.items():
+        if isinstance(result, Ran):
+            for gate in result.gates:
+                labels = ",".join(f"{k}={v}" for k, v in sorted(gate.where.items()))
+                name = f"{stage}: {gate.metric}" + (f"{{{labels}}}" if labels else "")
+                found[f"{name} {gate.limit}"] = gate.outcome
+    return found
+
+
+def _values(report: Report) -> dict[str, dict[str, float | None]]:
     found = {}
     for stage, result in report.results.items():
         if isinstance(result, Ran):
             for m in result.evidence.measurements:
                 labels = ",".join(f"{k}={v}" for k, v in sorted(m.labels.items()))
-                found[f"{stage}: {m.name}" + (f"{{{labels}}}" if labels else "")] = m.value
+                found[f"{stage}: {m.name}" + (f"{{{labels}}}" if labels else "")] = {
+                    "value": m.value,
+                    "low": m.bounds[0].low if m.bounds else None,
+                    "high": m.bounds[0].high if m.bounds else None,
+                }
     return found
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.6g}"
+def _number(row: dict[str, float | None] | None) -> str:
+    if row is None or row["value"] is None:
+        return "–"
+    if row["low"] is None and row["high"] is None:
+        return f"{row['value']:,.6g}"
+    low, high = ("∞" if end is None else f"{end:.4g}" for end in (row["low"], row["high"]))
+    return f"{row['value']:,.6g} [{low}, {high}]"

@@ -41,7 +41,12 @@ def _rows() -> Iterator[dict[str, Any]]:
     size = f", {memory / 2**30:.0f} GiB of memory" if memory else ""
     yield _row("machine", True, f"{cores()} cores{size}")
     for stage in STAGES.values():
-        missing = [name for name in stage.packages if not _installed(name)]
+        # One of the two runtimes is enough.
+        missing = [
+            name
+            for name in stage.packages
+            if not _installed(name) and not _installed(name.removesuffix("-gpu"))
+        ]
         if missing:
             hint = f"pip install {' '.join(missing)}"
             yield _row(stage.uses, False, f"lacks {', '.join(missing)}", hint)

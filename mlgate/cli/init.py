@@ -28,7 +28,7 @@ def command(folder: Path | None, template: str, listing: bool, dry_run: bool) ->
     """Write a project that runs, from a template.
 
     DIR is made if it is not there; without it, a folder named like the template. Nothing that
-    exists is overwritten.
+    exists is overwritten; a README.md or .gitignore that is there stays.
     """
     if listing:
         for name in templates():
@@ -44,6 +44,13 @@ def command(folder: Path | None, template: str, listing: bool, dry_run: bool) ->
         path
         for path in sorted(source.rglob("*"))
         if path.is_file() and not {FOLDER, "__pycache__"} & set(path.relative_to(source).parts)
+    ]
+    # A repository has these two already; the project does without its own.
+    files = [
+        path
+        for path in files
+        if path.relative_to(source).as_posix() not in ("README.md", ".gitignore")
+        or not (target / path.relative_to(source)).exists()
     ]
     taken = [path for path in files if (target / path.relative_to(source)).exists()]
     if taken:

@@ -1,13 +1,18 @@
 """`mlgate lint`: every problem in a spec."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from mlgate.cli.failure import errors_as_json
-from mlgate.cli.options import read_spec, spec_options
-from mlgate.errors import SpecError
+from mlgate.cli.options import placed, read_spec, spec_options
+from mlgate.errors import Problem, SpecError, StageError
+from mlgate.inputs import files, location
 from mlgate.plan import resolve
+from mlgate.problems import near
+from mlgate.spec import Spec, locate
+from mlgate.stage import inputs_of
 from mlgate.targets import problems
 
 
@@ -23,9 +28,36 @@ def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], f
     with errors_as_json(form == "json"):
         loaded = read_spec(spec, profile, settings)
         if found := problems(resolve(loaded, everything=True)):
-            raise SpecError(found)
+            raise SpecError(placed(found, locate(spec)))
+        notes = placed(tuple(_absent(loaded)), locate(spec))
     if form == "json":
         click.echo('{"schema": "mlgate/problems/v1", "problems": []}')
         return
+    for note in notes:
+        click.echo(f"{note.position}: warning: {note.message}", err=True)
+        if note.hint:
+            click.echo(f"  hint: {note.hint}", err=True)
     gates = sum(len(options.gates) for options in loaded.stages.values())
-    click.echo(f"{loaded.name}: {len(loaded.stages)} stages, {gates} gates, no problems")
+    click.echo(
+        f"{loaded.name}: {_many(len(loaded.stages), 'stage')}, {_many(gates, 'gate')}, no problems"
+    )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _absent(spec: Spec) -> Iterator[Problem]:
+    """Local files that are not there: data may come later, so it is no error of the spec."""
+    for name, options in spec.stages.items():
+        for path, source in inputs_of(options):
+            if source.path is None or "://" in source.path:
+                continue
+            try:
+                files(location(source, spec.folder))
+            except StageError as error:
+                message = error.message.replace(f"{spec.folder}/", "")
+                beside = (spec.folder / source.path).parent
+                names = [p.name for p in beside.iterdir()] if beside.is_dir() else []
+                hint = near(source.path.rsplit("/", 1)[-1], names)
+                yield Problem("", message, spec.position("stages", name, *path), hint)

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from mlgate.errors import UsageError
+from mlgate.errors import Problem, SpecError, UsageError
 from mlgate.lint import load
 from mlgate.spec import Spec, locate
 
@@ -43,7 +44,19 @@ def read_spec(spec: Path | None, profile: str | None, settings: Sequence[str]) -
         if not equals:
             raise UsageError(f"--set {setting}: write --set NAME=VALUE")
         params[name] = value
-    return load(locate(spec), profile=profile, params=params, env=os.environ)
+    file = locate(spec)
+    try:
+        return load(file, profile=profile, params=params, env=os.environ)
+    except SpecError as error:
+        raise SpecError(placed(error.problems, file)) from None
+
+
+def placed(problems: Sequence[Problem], file: Path) -> tuple[Problem, ...]:
+    """Problems as seen from the current folder, where terminals and editors can follow them."""
+    return tuple(
+        replace(p, position=replace(p.position, file=str(file.parent / p.position.file)))
+        for p in problems
+    )
 
 
 def root_of(spec: Path | None) -> Path:

@@ -10,7 +10,7 @@ import click
 from mlgate.errors import harmless
 from mlgate.execute import News
 from mlgate.render.text import MARKS
-from mlgate.report import Broke
+from mlgate.report import Broke, NotRun, Ran
 
 
 @contextmanager
@@ -29,8 +29,7 @@ def _line(news: News) -> None:
     elif news.what == "retry":
         click.echo(f"{news.stage}: trying again ({harmless(news.detail)})", err=True)
     elif news.what in ("finished", "cached") and news.result is not None:
-        cached = " (cached)" if news.what == "cached" else ""
-        click.echo(f"{news.stage}: {news.result.outcome}{cached}", err=True)
+        click.echo(f"{news.stage}: {_came_to(news)}", err=True)
 
 
 @contextmanager
@@ -65,11 +64,20 @@ def _live() -> Iterator[Callable[[News], None]]:
             elif news.result is not None:
                 started = doing.pop(news.stage, None)
                 took = f" in {now - started[1]:.1f} s" if started else ""
-                mark = MARKS[news.result.outcome]
-                why = f": {harmless(news.result.message)}" if isinstance(news.result, Broke) else ""
-                cached = " (cached)" if news.what == "cached" else ""
-                live.console.print(
-                    Text(f"{mark} {news.stage}: {news.result.outcome}{cached}{took}{why}")
-                )
+                skipped = isinstance(news.result, NotRun)
+                mark = "–" if skipped else MARKS[news.result.outcome]
+                live.console.print(Text(f"{mark} {news.stage}: {_came_to(news)}{took}"))
 
         yield tell
+
+
+def _came_to(news: News) -> str:
+    match news.result:
+        case NotRun(because=because):
+            return f"not run: {because}"
+        case Broke(message=message) as broke:
+            return f"{broke.outcome}: {harmless(message)}"
+        case Ran(cached=cached) as ran:
+            return f"{ran.outcome}{' (cached)' if cached else ''}"
+        case None:
+            return news.what

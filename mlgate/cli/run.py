@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from mlgate.check import left_out
 from mlgate.cli.options import read_spec
 from mlgate.cli.outputs import no_commands, set_outputs, to_github, to_tekton, write_results
 from mlgate.cli.progress import watch
@@ -127,6 +128,7 @@ def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: 
         confidence=spec.confidence,
         uses={stage: spec.stages[stage].uses},
         results={stage: result},
+        left_out=left_out(spec, [stage]),
     )
     ci.tell(report, None)
     return report.exit_code

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mlgate.gate import Outcome
-from mlgate.render.text import WORDS
+from mlgate.render.text import words
 from mlgate.report import Broke, NotRun, Ran, Report
 
 PER_KIND: Final = 10
@@ -27,7 +27,7 @@ def render(report: Report, *, file: str = "mlgate.yaml") -> str:
         if len(rows) > len(shown):
             more = f"+{len(rows) - len(shown)} more: see the summary"
             lines.append(command(kind, more, title="mlgate", file=file, line=1))
-    verdict = f"{str(report.outcome).upper()}: {report.name} {WORDS[report.outcome]}"
+    verdict = f"{str(report.outcome).upper()}: {report.name} {words(report)}"
     lines.append(command("notice", verdict, title="mlgate"))
     return "\n".join(lines) + "\n"
 

@@ -6,7 +6,7 @@ import jinja2
 
 from mlgate.gate import GateResult
 from mlgate.render.svg import draw
-from mlgate.render.text import MARKS, WORDS
+from mlgate.render.text import MARKS, words
 from mlgate.report import Broke, NotRun, Ran, Report, Result
 from mlgate.stages import STAGES
 
@@ -27,7 +27,7 @@ def render(report: Report) -> str:
         report=report,
         outcome=str(report.outcome),
         mark=MARKS[report.outcome],
-        words=WORDS[report.outcome],
+        words=words(report),
         stages=stages,
         tally=[
             (kind, sum(g["outcome"] == kind for g in gates))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mlgate.gate import GateResult, Outcome
-from mlgate.render.text import MARKS, WORDS
+from mlgate.render.text import MARKS, words
 from mlgate.report import Broke, NotRun, Ran, Report, Result
 
 # GitHub refuses a larger summary of one step, and shows no more of a comment than 65,536
@@ -27,7 +27,7 @@ def render(report: Report, *, file: str = "mlgate.yaml", limit: int = SUMMARY_BY
     head = [
         f"## {mark} {_safe(report.name)}: {str(report.outcome).upper()}",
         "",
-        f"{_safe(report.name)} {WORDS[report.outcome]}.",
+        f"{_safe(report.name)} {_safe(words(report))}.",
         "",
     ]
     rows = list(_stage_rows(report))

@@ -21,6 +21,20 @@ WORDS = {
     Outcome.FAIL: "may not ship",
 }
 
+_SO_FAR = {
+    Outcome.PASS: "passes as far as it was checked",
+    Outcome.WARN: "passes with warnings as far as it was checked",
+}
+
+
+def words(report: Report) -> str:
+    """The verdict in words. What was not checked is said, and does not ship."""
+    said = WORDS[report.outcome]
+    if report.left_out:
+        said = _SO_FAR.get(report.outcome, said) + f"; not checked: {', '.join(report.left_out)}"
+    return said
+
+
 Paint = Callable[[str, Outcome], str]
 
 
@@ -48,7 +62,8 @@ def _gates(report: Report) -> Iterator[GateResult]:
 
 
 def _heading(stage: str, uses: str, result: Result, paint: Paint) -> str:
-    mark = paint(f"{MARKS[result.outcome]} {stage}", result.outcome)
+    sign = "–" if isinstance(result, NotRun) else MARKS[result.outcome]
+    mark = paint(f"{sign} {stage}", result.outcome)
     cached = " · cached" if isinstance(result, Ran) and result.cached else ""
     kind = "" if uses == stage else f" · {uses}"
     return f"{mark}{kind}{cached}"
@@ -85,4 +100,4 @@ def _last(report: Report, paint: Paint, file: str) -> Iterator[str]:
     parts = [f"{counts.count(rank)} {rank}" for rank in reversed(Outcome) if counts.count(rank)]
     tally = f" ({', '.join(parts)})" if parts else ""
     verdict = paint(f"{str(report.outcome).upper()}", report.outcome)
-    yield f"{verdict}  {harmless(report.name)} {WORDS[report.outcome]}{tally}"
+    yield f"{verdict}  {harmless(report.name)} {harmless(words(report))}{tally}"

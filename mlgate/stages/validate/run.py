@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -263,6 +264,7 @@ def _profile(
     """The data's own profile, which is an output, and its drift from the reference."""
     options = job.options
     job.tell(Progress("profile"))
+    _check_names("drift.ignore", options.drift.ignore, table)
     pii = [column.name for column in contract.columns if column.pii] if contract else []
     reference = _reference(job, table, pii)
     common = {"ignore": options.drift.ignore, "pii": pii, "unit": options.drift.unit}
@@ -290,6 +292,15 @@ def _profile(
         "rows": current.rows,
     }
     return own
+
+
+def _check_names(where: str, names: Sequence[str], table: Table) -> None:
+    """A misspelt column would be judged as if nobody had named it."""
+    for name in names:
+        if name not in table.schema.names:
+            close = get_close_matches(name, table.schema.names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else None
+            raise StageError(f"{where}: there is no column {name!r}", hint=hint)
 
 
 def _reference(job: Job[Validate], table: Table, pii: Sequence[str]) -> Profile | None:
@@ -376,6 +387,7 @@ def _leakage(job: Job[Validate], table: Table, own: Profile, found: _Findings) -
     if wanted is None:
         return
     job.tell(Progress("leakage"))
+    _check_names("leakage.ignore", wanted.ignore, table)
     result = leakage(table, own, wanted.label, ignore=wanted.ignore)
     for feature in result.columns:
         labels = {"column": feature.column}
