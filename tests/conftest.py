@@ -64,5 +64,5 @@ def fake_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests import probes
 
     for uses, stage in probes.FAKES.items():
-        monkeypatch.setitem(STAGES, uses, stage)  # type: ignore[arg-type]  # a dict underneath
+        monkeypatch.setitem(STAGES, uses, stage)
     monkeypatch.setattr(Execution, "worker", probes.WORKER)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mlgate import document
 from mlgate.document import find, key_position, parse, plain
+from mlgate.errors import MlgateError
 
 
 def value(text: str) -> document.Plain:
@@ -110,7 +111,7 @@ def test_keys_of_ones_own_are_left_out() -> None:
 def test_text_that_is_not_utf8_is_said_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "mlgate.yaml"
     file.write_bytes(b"a: 1\nb: caf\xe9\n")
-    with pytest.raises(document.MlgateError, match=r"mlgate.yaml:2: not UTF-8"):
+    with pytest.raises(MlgateError, match=r"mlgate.yaml:2: not UTF-8"):
         document.read(file, "mlgate.yaml")
 
 

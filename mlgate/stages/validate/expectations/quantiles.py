@@ -14,7 +14,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-_BINS: Final = 1024
+_BINS: Final = 256
 _SMALL: Final = 200_000
 
 
