@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from mlgate.errors import MlgateError, Position, Problem
+from mlgate.errors import Position, Problem, UsageError
 
 MAX_BYTES: Final = 10_000_000
 MAX_NODES: Final = 1_000_000
@@ -97,25 +97,25 @@ def key_position(node: Node, path: tuple[str | int, ...]) -> Position:
 
 
 def read(path: Path, name: str) -> str:
-    """The text of a file. `name` stands for it in errors. Raises `MlgateError`, with a hint."""
+    """The text of a file. `name` stands for it in errors. Raises `UsageError`, with a hint."""
     try:
         if path.is_dir():
-            raise MlgateError(f"{name} is a folder, not a file")
+            raise UsageError(f"{name} is a folder, not a file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise MlgateError(f"{name} does not exist") from None
+        raise UsageError(f"{name} does not exist") from None
     except OSError as error:
-        raise MlgateError(f"{name} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:
-        raise MlgateError(
+        raise UsageError(
             f"{name} is larger than {MAX_BYTES // 10**6} MB", hint="is this the right file?"
         )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise MlgateError(
+        raise UsageError(
             f"{name}:{line}: not UTF-8 (byte {error.start})", hint="save the file as UTF-8"
         ) from None
 
