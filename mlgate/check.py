@@ -165,12 +165,15 @@ def stored_runs(root: Path) -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in (root / "runs").glob("*/run.json")))
 
 
-def judge(root: Path, run: str | None) -> Checked:
+def judge(root: Path, run: str | None, *, file: str | None = None) -> Checked:
     """The report of a stored run, judged again from its evidence alone.
 
-    `root` is the spec's `.mlgate` folder; `run` is a run's name, the last one if None. Raises
-    `UsageError` for a run that is not there, `StoreError` for evidence that is not whole.
+    `root` is the spec's `.mlgate` folder; `run` is a run's name, the last one if None: the last of
+    the spec called `file`, if that is given, for a folder may hold several. Raises `UsageError`
+    for a run that is not there, `StoreError` for evidence that is not whole.
     """
+    if run is None and file is not None:
+        run = _last_of(root, file)
     folder = _run_folder(root, run)
     try:
         record = json.loads((folder / "run.json").read_bytes())
@@ -238,6 +241,7 @@ def _record(plan: Plan, report: Report, run: str, started: datetime, ended: date
             "schema": RUN_SCHEMA,
             "run": run,
             "name": report.name,
+            "file": plan.spec.file,
             "spec_digest": report.spec_digest,
             "profile": report.profile,
             "confidence": report.confidence,
@@ -316,6 +320,15 @@ def _point_latest(root: Path, run: str) -> None:
             (root / "latest").rename(root / "runs" / f"copied-{token_hex(3)}")
         temporary.symlink_to(Path("runs") / run)
         temporary.replace(root / "latest")
+
+
+def _last_of(root: Path, file: str) -> str:
+    """The last run of the spec of that name. Raises `UsageError` when there is none."""
+    for run in reversed(stored_runs(root)):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            if json.loads((root / "runs" / run / "run.json").read_bytes())["file"] == file:
+                return run
+    raise UsageError(f"{file} has not been checked here yet", hint=f"run mlgate check {file}")
 
 
 def _run_folder(root: Path, run: str | None) -> Path:

@@ -67,7 +67,7 @@ class Head(Frozen):
 class Spec:
     """A spec that is understood: every block parsed, every value filled in.
 
-    `digest` is of the effective spec: after extends, profile and params. `root` is the document
+    `file` is its name in `folder`. `digest` is of the effective spec: after extends, profile and params. `root` is the document
     it came from, for positions.
     """
 
@@ -75,6 +75,7 @@ class Spec:
     confidence: float
     stages: Mapping[str, Options]
     folder: Path
+    file: str
     digest: str
     root: document.Node
     profile: str | None = None
@@ -153,6 +154,7 @@ class _Reader:
             confidence=confidence if isinstance(confidence, float) else head.confidence,
             stages=dict(self._stages(root)),
             folder=self.file.resolve().parent,
+            file=self.file.name,
             digest=self._digest(root),
             root=root,
             profile=profile,

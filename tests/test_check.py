@@ -98,3 +98,17 @@ def test_a_run_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
 def test_every_rendering_is_the_same_twice(tmp_path: Path) -> None:
     folder = project(tmp_path, a=probe(0.5), b=probe(act="raise"))
     assert rendered(run(folder).report) == rendered(judge(folder / ".mlgate", None).report)
+
+
+def test_a_folder_may_hold_several_specs(tmp_path: Path) -> None:
+    tree(tmp_path, {"mlgate.yaml": stages(a=probe(0.5)), "other.yaml": stages(a=probe(2.0))})
+    good, bad = (
+        check(load(tmp_path / name), now=lambda: NOW).folder
+        for name in ("mlgate.yaml", "other.yaml")
+    )
+    root = tmp_path / ".mlgate"
+    assert judge(root, None, file="mlgate.yaml").folder == good
+    assert judge(root, None, file="other.yaml").folder == bad
+    assert judge(root, None, file="other.yaml").report.exit_code == 1
+    with pytest.raises(UsageError, match=r"gone\.yaml has not been checked"):
+        judge(root, None, file="gone.yaml")

@@ -8,7 +8,7 @@ import click
 from mlgate.check import compare_with_stored, judge
 from mlgate.cli.check import paint
 from mlgate.cli.failure import errors_as_json
-from mlgate.cli.options import root_of
+from mlgate.cli.options import file_of, root_of
 from mlgate.render import json as as_json
 from mlgate.render import text
 from mlgate.store import FOLDER
@@ -26,7 +26,7 @@ def command(ctx: click.Context, run: str | None, spec: Path | None, form: str) -
     It is an error (exit 3) when the stored verdict.json is not what the evidence says.
     """
     with errors_as_json(form == "json"):
-        checked = judge(root_of(spec) / FOLDER, run)
+        checked = judge(root_of(spec) / FOLDER, run, file=file_of(spec))
         compare_with_stored(checked)
     if form == "verdict":
         sys.stdout.buffer.write(checked.report.verdict())

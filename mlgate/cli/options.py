@@ -59,6 +59,11 @@ def placed(problems: Sequence[Problem], file: Path) -> tuple[Problem, ...]:
     )
 
 
+def file_of(spec: Path | None) -> str | None:
+    """The spec's name, where the argument is a file and not a folder."""
+    return None if spec is None or spec.is_dir() else spec.name
+
+
 def root_of(spec: Path | None) -> Path:
     """The folder that holds the spec, which may be wrong or gone: its runs are beside it."""
     path = Path() if spec is None else spec
