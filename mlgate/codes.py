@@ -107,6 +107,11 @@ CODES: Final = {
         "text that the CI system would replace",
         "Tekton replaces $(…) and Pipelines-as-Code {{…}} wherever they stand, in names too.",
     ),
+    "MG211": Code(
+        "a limit that decides nothing",
+        "The metric has a largest possible value, and the limit lies there or beyond: the gate could "
+        "never fail, or never pass. Often a percentage was meant: 5% is 0.05, and 5 is 500 %.",
+    ),
 }
 
 EXITS: Final = {

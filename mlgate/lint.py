@@ -149,8 +149,22 @@ def _units(
         quantity = Quantity.parse(limit)
         if key.startswith("max_") and quantity.unit == "%":
             continue
+        at = spec.position(*path, key)
         try:
-            quantity.within(metric.unit)
+            value = quantity.within(metric.unit)
         except ValueError as error:
-            at = spec.position(*path, key)
             yield Problem("MG210", f"{metric.name}: {error}", at)
+            continue
+        if metric.most is not None and (never := _never(key, value, metric.most)):
+            # A number that was meant as a percentage, unless it is one already.
+            meant = quantity.unit is None and 1 <= value <= 100
+            hint = f"did you mean {quantity.number:g}%?" if meant else None
+            message = f"{metric.name} is {metric.most:g} at most: with {key}: {quantity} it {never}"
+            yield Problem("MG211", message, at, hint)
+
+
+def _never(key: str, value: float, most: float) -> str | None:
+    """What a limit beyond the largest possible value comes to; None when it decides something."""
+    if key in ("min", "equals"):
+        return "can never pass" if value > most else None
+    return "can never fail" if value >= most else None

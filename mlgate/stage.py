@@ -275,7 +275,8 @@ class Metric:
     """A metric that a stage can measure, for `lint`, `explain` and the docs.
 
     `labels` are those that `where` may select by. `compared_to` names the references it can be
-    compared with. A name that ends in `.*` stands for every metric with that prefix.
+    compared with. A name that ends in `.*` stands for every metric with that prefix. `most` is the
+    largest value there can be: a limit beyond it decides nothing.
     """
 
     name: str
@@ -283,6 +284,7 @@ class Metric:
     unit: str = "1"
     labels: tuple[str, ...] = ()
     compared_to: tuple[str, ...] = ()
+    most: float | None = None
 
 
 @dataclass(frozen=True)

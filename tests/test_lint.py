@@ -1,5 +1,6 @@
 """What only the whole spec can tell: MG2xx, each with its place and hint, and all at once."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,28 @@ def test_every_code_that_the_source_names_is_explained_and_the_other_way_round()
         if file.name != "codes.py":
             named |= set(re.findall(r'"(MG\d{3})"', file.read_text(encoding="utf-8")))
     assert named == set(CODES)
+
+
+@pytest.mark.parametrize(
+    ("gate", "says", "advice"),
+    [
+        ({"metric": "leakage.score", "max": 95}, "max: 95 it can never fail", "did you mean 95%?"),
+        ({"metric": "leakage.score", "max": 1}, "can never fail", "did you mean 1%?"),
+        ({"metric": "leakage.score", "min": 2}, "can never pass", "did you mean 2%?"),
+        ({"metric": "leakage.score", "max": "100%"}, "can never fail", None),
+        ({"metric": "leakage.score", "max": 0.95}, None, None),
+        ({"metric": "leakage.score", "min": 1}, None, None),
+    ],
+)
+def test_a_limit_beyond_the_largest_value_decides_nothing(
+    tmp_path: Path, gate: dict[str, object], says: str | None, advice: str | None
+) -> None:
+    block = {"uses": "validate", "dataset": "d.csv", "leakage": {"label": "y"}, "gates": [gate]}
+    text = json.dumps({"version": 1, "name": "t", "stages": {"data": block}})
+    if says is None:
+        load(tree(tmp_path, {"mlgate.yaml": text}) / "mlgate.yaml")
+    else:
+        [(code, _, said, hint)] = problems(tmp_path, text)
+        assert code == "MG211"
+        assert says in said
+        assert hint == advice

@@ -68,7 +68,9 @@ def _wants(options: Validate, metric: str) -> bool:
 METRICS = (
     Metric("rows", "Rows of the dataset, after its filter.", "count"),
     Metric("expectations.failed", "Expectations that do not hold.", "count", ("severity",)),
-    Metric("expectations.success_ratio", "Share of expectations that hold.", "1", ("severity",)),
+    Metric(
+        "expectations.success_ratio", "Share of expectations that hold.", "1", ("severity",), most=1
+    ),
     Metric(
         "contract.breaking_changes",
         "Schema changes that break a reader of the data.",
@@ -76,7 +78,7 @@ METRICS = (
         ("mode",),
     ),
     Metric("drift.psi", "Population stability index against the reference.", "1", ("column",)),
-    Metric("drift.ks", "Kolmogorov–Smirnov distance from the reference.", "1", ("column",)),
+    Metric("drift.ks", "Kolmogorov–Smirnov distance from the reference.", "1", ("column",), most=1),
     Metric("drift.js", "Jensen–Shannon divergence from the reference, nats.", "1", ("column",)),
     Metric(
         "drift.wasserstein",
@@ -84,12 +86,20 @@ METRICS = (
         "1",
         ("column",),
     ),
-    Metric("drift.new_values", "Share of values that the reference never had.", "1", ("column",)),
-    Metric("drift.null_rate", "Rise of the share of missing values.", "1", ("column",)),
+    Metric(
+        "drift.new_values",
+        "Share of values that the reference never had.",
+        "1",
+        ("column",),
+        most=1,
+    ),
+    Metric("drift.null_rate", "Rise of the share of missing values.", "1", ("column",), most=1),
     Metric("freshness.lag_s", "Age of the newest row.", "s", ("partition",)),
     Metric("overlap.rows", "Rows that another dataset has too.", "count", ("other",)),
     Metric("overlap.keys", "Entities that another dataset has too.", "count", ("other",)),
-    Metric("leakage.score", "How well one feature alone gives the label.", "1", ("column",)),
+    Metric(
+        "leakage.score", "How well one feature alone gives the label.", "1", ("column",), most=1
+    ),
     Metric("partition.skew", "Largest partition over the mean one.", "1", ("key",)),
 )
 
