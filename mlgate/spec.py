@@ -221,7 +221,10 @@ class _Reader:
                 continue  # the head has told
             if "uses" not in block.items:
                 at = document.key_position(root, ("stages", name))
+                typed = next((key for key in block.items if near(key, ["uses"])), None)
                 hint = f"uses is one of: {', '.join(STAGES)}"
+                if typed is not None:
+                    hint = f"did you mean uses instead of {typed!r}? {hint}"
                 self.problems.append(Problem("MG105", f"{name} has no uses", at, hint))
                 continue
             if not isinstance(uses, str) or uses not in STAGES:
