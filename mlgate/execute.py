@@ -31,7 +31,7 @@ from mlgate.inputs import fingerprint
 from mlgate.plan import Key, Node, Plan, why_missed
 from mlgate.quantity import seconds
 from mlgate.report import Broke, NotRun, Ran, Result
-from mlgate.stage import Located, Progress
+from mlgate.stage import Input, Located, Progress
 from mlgate.store import Store, cannot_write
 from mlgate.worker import ANSWER, order
 
@@ -202,10 +202,10 @@ class Execution:
             return "the cache is off"
         return why_missed(key.parts, self.store.last_parts(node.id))
 
-    def _located(self, ref: str | None, key: Key, source: object, folder: Path) -> Located:
+    def _located(self, ref: str | None, key: Key, source: Input, folder: Path) -> Located:
         """Where an input lies; what another stage made is linked under its own name."""
         if ref is None:
-            return key.located[source]  # type: ignore[index]  # a source without from is located
+            return key.located[source]
         maker, output = ref.split(".", 1)
         result = self.results[maker]
         assert isinstance(result, Ran)

@@ -9,7 +9,7 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,20 @@ from mlgate.evidence import canonical, digest_of
 from mlgate.stage import Input, Located
 from mlgate.store import write_atomic
 
+# As the stores behind fsspec call them: S3, GCS, Azure, HTTP, SFTP, local files, memory.
+_VERSION_MARKS: Final = (
+    "ETag",
+    "etag",
+    "VersionId",
+    "generation",
+    "md5Hash",
+    "content_md5",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "mtime",
+    "created",
+)
 # A file that was written this recently may be written again within the clock's resolution.
 _RACY_NS: Final = 2_000_000_000
 
@@ -161,16 +175,25 @@ def _of_url(url: str) -> str | None:
         found = sorted(filesystem.glob(path) if glob.has_magic(path) else filesystem.find(path))
         if not found:
             raise StageError(f"nothing is at {without_secrets(url)}")
-        return digest_of(canonical([[name, filesystem.ukey(name)] for name in found]))
+        rows = [[name, _version(filesystem.info(name))] for name in found]
     except StageError:
         raise
-    except NotImplementedError:
-        return None
     except Exception as error:  # noqa: BLE001  # every filesystem has errors of its own
         raise StageError(
             f"{without_secrets(url)} cannot be read: {type(error).__name__}",
             hint="are its credentials in the environment, and its fsspec package installed?",
         ) from None
+    return None if any(version is None for _, version in rows) else digest_of(canonical(rows))
+
+
+def _version(info: Mapping[str, object]) -> list[str] | None:
+    """What tells one content of a remote file from the next; None when the store tells nothing.
+
+    Not fsspec's own `ukey`: for HTTP that is made of the URL alone, and a changed file would pass
+    on what was measured of the old one.
+    """
+    marks = [f"{key}={info[key]}" for key in _VERSION_MARKS if info.get(key)]
+    return [*marks, f"size={info.get('size')}"] if marks else None
 
 
 def without_secrets(url: str) -> str:

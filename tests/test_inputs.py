@@ -4,11 +4,12 @@ import json
 import os
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from mlgate.errors import StageError
 from mlgate.inputs import Digests, files, fingerprint, location, without_secrets
-from mlgate.stage import FileInput
+from mlgate.stage import DataInput, FileInput
 from tests.projects import tree
 
 NOW_NS = 2_000_000_000_000_000_000
@@ -166,3 +167,40 @@ def test_files_behind_a_url_have_a_digest_that_follows_them(folder: Path) -> Non
     assert digest(folder, url) != before
     with pytest.raises(StageError, match=r"nothing is at|cannot be read"):
         digest(folder, f"file://me:secret@{folder}/gone")
+
+
+class Shelf(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
+    """A store like HTTP's: it tells a size, and an ETag only if it has one. Names are the ETags."""
+
+    protocol = "shelf"
+
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        name = self._strip_protocol(path)
+        tag = {} if name.startswith("bare") else {"ETag": name}
+        return {"name": name, "size": 1, "type": "file", **tag}
+
+    def find(self, path: str, **_: object) -> list[str]:
+        return [self._strip_protocol(path)]
+
+
+def test_a_remote_file_without_a_version_has_no_digest(tmp_path: Path) -> None:
+    """Its URL alone would keep what was measured of another content."""
+    fsspec.register_implementation("shelf", Shelf, clobber=True)
+    digests = Digests(tmp_path / "memory", NOW_NS)
+    bare, one, two = (
+        digests.located(DataInput(path=f"shelf://{name}"), tmp_path).digest
+        for name in ("bare", "one", "two")
+    )
+    assert bare is None
+    assert one is not None
+    assert one != two
+
+
+def test_a_remote_file_that_changed_has_another_digest(tmp_path: Path) -> None:
+    source, digests = DataInput(path="memory://inputs/d.csv"), Digests(tmp_path / "m", NOW_NS)
+    found = []
+    for text in (b"a\n1\n", b"a\n2\n"):
+        fsspec.filesystem("memory").pipe("/inputs/d.csv", text)
+        found.append(digests.located(source, tmp_path).digest)
+    assert None not in found
+    assert found[0] != found[1]

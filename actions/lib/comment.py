@@ -69,7 +69,7 @@ def call(method: str, url: str, body: dict | None = None) -> list:
             "Content-Type": "application/json",
         },
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # as above
         return json.load(answer)
 
 
