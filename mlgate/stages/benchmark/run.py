@@ -2,7 +2,8 @@
 
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,7 @@ from mlgate.stages.benchmark.load import closed_loop
 from mlgate.stages.benchmark.measurements import Findings, derive
 from mlgate.stages.benchmark.recording import MEDIA_TYPE, Recording, decode
 from mlgate.stages.benchmark.scenarios import Comparing, Load, Ramping
-from mlgate.stages.benchmark.session import check_placement, require_provider
+from mlgate.stages.benchmark.session import Runtime, check_placement, require_provider
 from mlgate.stages.benchmark.spec import (
     Batch,
     Benchmark,
@@ -42,15 +43,24 @@ from mlgate.stages.benchmark.spec import (
     ColdStart as ColdStartSpec,
 )
 from mlgate.stages.benchmark.statistics import PERCENTILES, look_sizes
-from mlgate.stages.benchmark.target import baseline_of, content_digest, runtime_of, target_of
+from mlgate.stages.benchmark.target import (
+    Target,
+    content_digest,
+    reference_of,
+    runtime_of,
+    target_of,
+)
 
 LATENCIES: Final = "latencies.bin"
 _RAMP_ROUNDS: Final = (1.0, 5 / 3, 8 / 3)
 
 
-def measure(job: Job[Benchmark]) -> Evidence:
+def measure(
+    job: Job[Benchmark], aim: Callable[[Job[Benchmark], Runtime], Target] = target_of
+) -> Evidence:
     """Measure every scenario and the comparison, extend what its gates leave open, and report.
 
+    `aim` makes the model to measure of the job: one with a planted slowdown, where that is known.
     Raises `StageError` for a model that does not load, does not fit its inputs, or does not run
     where it must; what merely ran out of time is a measurement without a value.
     """
@@ -63,8 +73,9 @@ def measure(job: Job[Benchmark]) -> Evidence:
         # Before any session is there: what the model takes is counted from here.
         gpu = nvml.open_gpu(int(runtime.options.get("device_id", "0")))
         before = gpu.state()
-    target = target_of(job, runtime)
-    run = Campaign(job, target, baseline_of(job, target), time.monotonic() + limit)
+    target = aim(job, runtime)
+    baseline, anchor = (reference_of(job, target, role) for role in ("baseline", "anchor"))
+    run = Campaign(job, target, baseline, anchor, time.monotonic() + limit)
     target.prepare()
     _first_looks(run)
     if gpu is not None and before is not None:
@@ -111,6 +122,10 @@ def _first_looks(run: Campaign) -> None:
         tell(Progress("comparing with the baseline"))
         run.comparing = _comparing(run, run.baseline)
         run.comparing.go(run.comparing.sizes()[0], run.deadline)
+    if run.anchor is not None:
+        tell(Progress("comparing with the anchor"))
+        run.anchoring = replace(_comparing(run, run.anchor), looks=1)
+        run.anchoring.go(run.anchoring.planned, run.deadline)
     for scenario in sorted(options.scenarios, key=lambda s: isinstance(s, Server | Burst)):
         tell(Progress(f"measuring {scenario.id}"))
         if isinstance(scenario, Ramp):

@@ -1,0 +1,239 @@
+"""Whole trials of the comparison gate: how often it finds a planted slowdown, and a false one.
+
+A trial is the stage as it is (its sessions, epochs, looks, file and judge) on two copies of one
+model. Its conditions, one after another in every round, each round in a fresh process:
+
+    same    nothing planted; three gates: p50 2 %, p50 1 %, uninterrupted p99 10 %
+    x1.05   each query of the candidate spins 5 % longer; gate: p50 2 %
+    x1.03   3 % longer; gate: p50 1 %
+    tail    2 % of the candidate's queries take three times as long; gate: uninterrupted p99 10 %
+
+Where something is planted the baseline's queries pass through the same wrapper, so that its cost
+is no part of the difference. Each trial is a line of JSON in the file of `--trials`; a stopped
+run goes on from there. The summary counts what is in the file.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from scipy import stats
+
+from mlgate.gate import judge
+from mlgate.stage import Job, Located, inputs_of
+from mlgate.stages.benchmark.run import measure
+from mlgate.stages.benchmark.session import Prepared, Runtime
+from mlgate.stages.benchmark.spec import Benchmark
+from mlgate.stages.benchmark.target import Target, target_of
+from tests.stages.benchmark.onnx_models import write_chain
+
+P50_2: Final = {"metric": "latency_ms.p50", "compared_to": "baseline", "max_increase": "2%"}
+P50_1: Final = P50_2 | {"max_increase": "1%"}
+TAIL: Final = P50_2 | {"metric": "latency_ms.p99_unpreempted", "max_increase": "10%"}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is planted in the candidate, and which gates look at it."""
+
+    gates: Sequence[Mapping[str, str]]
+    factor: float = 1.0
+    share: float = 1.0
+
+    @property
+    def planted(self) -> bool:
+        return self.factor != 1.0
+
+
+CONDITIONS: Final = {
+    "same": Condition((P50_2, P50_1, TAIL)),
+    "x1.05": Condition((P50_2,), 1.05),
+    "x1.03": Condition((P50_1,), 1.03),
+    "tail": Condition((TAIL,), 3.0, 0.02),
+}
+
+
+def spinning(prepared: Prepared, factors: Sequence[float]) -> Prepared:
+    """Query i takes `factors[i % n]` times as long, on the same thread."""
+    clock, plain, turn, size = time.perf_counter_ns, prepared.run, [0], len(factors)
+
+    def run(binding: object, options: object) -> None:
+        begun = clock()
+        plain(binding, options)
+        more = int((clock() - begun) * (factors[turn[0] % size] - 1))
+        turn[0] += 1
+        until = clock() + more  # from here, so that the wrapper's own time is on both sides
+        while clock() < until:
+            pass
+
+    return Prepared(prepared.session, run, prepared.bindings, (prepared,))
+
+
+@dataclass
+class Planted(Target):
+    """A target whose own queries are slower, and whose baseline is not."""
+
+    condition: Condition = field(default_factory=lambda: Condition(()))
+    seed: int = 0
+
+    def prepare(self, batch: int = 1, path: Path | None = None) -> Prepared:
+        prepared = super().prepare(batch, path)
+        if not self.condition.planted:
+            return prepared
+        if path not in (None, self.path):
+            return spinning(prepared, [1.0])
+        self.seed += 1
+        rng = random.Random(self.seed)
+        one = self.condition
+        drawn = [one.factor if rng.random() < one.share else 1.0 for _ in range(10 * 1009)]
+        return spinning(prepared, drawn)
+
+
+def trial(name: str, number: int, models: tuple[str, str], confidence: float) -> dict[str, Any]:
+    """One gate from the spec to the verdict."""
+    condition = CONDITIONS[name]
+    block = {
+        "uses": "benchmark",
+        "model": models[0],
+        "baseline": models[1],
+        "scenarios": [{"kind": "single", "duration": "1ms"}],
+        "gates": condition.gates,
+    }
+    options = Benchmark.model_validate_json(json.dumps(block))
+    looks: list[float] = []
+    begun = time.monotonic()
+
+    def aim(job: Job[Benchmark], runtime: Runtime) -> Target:
+        return Planted(**vars(target_of(job, runtime)), condition=condition, seed=1000 * number)
+
+    with tempfile.TemporaryDirectory() as folder:
+        located = {i: Located(i.path or "", None) for _, i in inputs_of(options)}
+        job = Job(
+            "latency",
+            options,
+            Path(folder),
+            located,
+            (confidence,),
+            confidence,
+            tell=lambda _: looks.append(time.monotonic() - begun),
+        )
+        evidence = measure(job, aim)
+        results = [judge(gate, evidence, confidence=confidence) for gate in options.gates]
+    took = time.monotonic() - begun
+    median = next(c for c in evidence.comparisons if c.name == "latency_ms.p50")
+    details: Any = evidence.details["comparison"]
+    preempted = next(m.value for m in evidence.measurements if m.name == "preempted")
+    return {
+        "round": number,
+        "condition": name,
+        "verdicts": [str(result.outcome) for result in results],
+        "messages": [result.message for result in results],
+        "ratio": median.value and median.reference and median.value / median.reference,
+        "epochs": len(details["epochs"]),
+        "pairs": details["pairs"],
+        "sentinel": details["sentinel"]["ratio"],
+        "preempted": preempted,
+        "reference_ms": median.reference,
+        "seconds": round(took, 3),
+        "load": round(os.getloadavg()[0], 2),
+        "confidence": confidence,
+    }
+
+
+def one_round(number: int, confidence: float, layers: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{name}.onnx" for name in ("candidate", "baseline")]
+        models = tuple(str(write_chain(path, layers=layers, width=256)) for path in paths)
+        for name in CONDITIONS:
+            print(json.dumps(trial(name, number, (models[0], models[1]), confidence)), flush=True)
+
+
+def interval(hits: int, n: int) -> tuple[float, float]:
+    """Clopper and Pearson's exact 95 % interval."""
+    low = stats.beta.ppf(0.025, hits, n - hits + 1) if hits else 0.0
+    high = stats.beta.ppf(0.975, hits + 1, n - hits) if hits < n else 1.0
+    return float(low), float(high)
+
+
+def counted(what: str, hits: int, n: int) -> str:
+    low, high = interval(hits, n)
+    return f"{what} {hits} of {n} ({100 * low:.2f} to {100 * high:.2f} %)"
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> None:
+    """Counts with exact intervals, times, ratios and the load."""
+    names = {"2%": "p50, 2 % allowed", "1%": "p50, 1 % allowed", "10%": "uninterrupted p99, 10 %"}
+    for name, condition in CONDITIONS.items():
+        mine = [row for row in rows if row["condition"] == name]
+        if not mine:
+            continue
+        spent = np.sort([row["seconds"] for row in mine])
+        ratios = [row["ratio"] for row in mine if row["ratio"]]
+        loads = [row["load"] for row in mine]
+        print(
+            f"{name}: {len(mine)} trials, {spent.mean():.1f} s each, p95 "
+            f"{spent[int(0.95 * len(spent))]:.1f} s, at most {spent[-1]:.1f} s; "
+            f"{np.mean([row['epochs'] for row in mine]):.1f} epochs; p50 ratio "
+            f"{min(ratios):.4f} to {max(ratios):.4f}; interrupted "
+            f"{100 * np.mean([row['preempted'] or 0 for row in mine]):.1f} %; load "
+            f"{min(loads):.1f} to {max(loads):.1f}, mean {np.mean(loads):.1f}"
+        )
+        for i, gate in enumerate(condition.gates):
+            said = [row["verdicts"][i] for row in mine]
+            wanted, wrong = ("fail", "pass") if condition.planted else ("pass", "fail")
+            rest = {word: said.count(word) for word in ("inconclusive", "error")}
+            print(
+                f"    {names[gate['max_increase']]:<26}"
+                f"{counted('found' if condition.planted else 'passed', said.count(wanted), len(said))}, "
+                f"{counted('missed' if condition.planted else 'false alarms', said.count(wrong), len(said))}, "
+                f"inconclusive {rest['inconclusive']}, error {rest['error']}"
+            )
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    rows = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in file.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=300, help="trials of each condition")
+    parser.add_argument("--trials", type=Path, default=Path("trials.jsonl"), help="their file")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of the gate")
+    parser.add_argument("--layers", type=int, default=6, help="size of the model")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one is not None:
+        one_round(options.one, options.confidence, options.layers)
+        return
+    begin = 1 + max((row["round"] for row in read(options.trials)), default=-1)
+    for number in range(begin, options.rounds):
+        command = [sys.executable, "-m", __spec__.name, "--one", str(number)]
+        command += ["--confidence", str(options.confidence), "--layers", str(options.layers)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        with options.trials.open("a") as file:
+            file.write(done.stdout)
+        said = [row["verdicts"] for row in map(json.loads, done.stdout.splitlines())]
+        print(f"round {number + 1} of {options.rounds}: {said}", flush=True)
+    summary(read(options.trials))
+
+
+if __name__ == "__main__":
+    main()
