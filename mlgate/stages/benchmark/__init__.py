@@ -79,8 +79,9 @@ def _flaws(options: Benchmark) -> Iterator[tuple[tuple[str | int, ...], str, str
         elif gate.compared_to and scenario is not None and ids[str(scenario)] != "single":
             hint = "compare in a single scenario"
             yield ("gates", index, "where"), "only single scenarios are compared", hint
-    if options.baseline is not None and "single" not in kinds:
-        yield ("baseline",), "the comparison needs a single scenario", "add {kind: single}"
+    for role in ("baseline", "anchor"):
+        if getattr(options, role) is not None and "single" not in kinds:
+            yield (role,), "the comparison needs a single scenario", "add {kind: single}"
 
 
 def _provider_flaws(

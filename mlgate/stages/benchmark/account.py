@@ -124,7 +124,9 @@ def _configurations(findings: Findings, scenario: str | None) -> list[JsonValue]
     price = _value(findings, "cost_usd_per_million")
     memory, joules = _value(findings, "rss_bytes"), _value(findings, "energy_j_per_inference")
     known = [Configuration("candidate", p99, price, memory, joules)]
-    against = {c.name: c for c in findings.comparisons if c.value is not None}
+    against = {
+        c.name: c for c in findings.comparisons if c.to == "baseline" and c.value is not None
+    }
     median: Comparison | None = against.get("latency_ms.p50")
     tail: Comparison | None = against.get("latency_ms.p99")
     if median is not None and price is not None and median.value and median.reference:

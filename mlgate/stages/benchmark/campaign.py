@@ -22,10 +22,12 @@ class Campaign:
     job: Job[Benchmark]
     target: Target
     baseline: Path | None
+    anchor: Path | None
     deadline: float
     loads: list[Load] = field(default_factory=list)
     ramping: Ramping | None = None
     comparing: Comparing | None = None
+    anchoring: Comparing | None = None
     starts: list[ColdStart] = field(default_factory=list)
     gpu: dict[str, JsonValue] | None = None
 
@@ -60,12 +62,16 @@ class Campaign:
             facts["ramp"] = self.ramping.row()
         if self.gpu is not None:
             facts["gpu"] = self.gpu
-        if self.comparing is not None:
-            facts["comparison"] = {
-                "id": self.comparing.id,
-                "batch": self.comparing.batch,
-                "looks": self.comparing.looks,
-                "filter": self.comparing.filtered,
-            }
-            series |= series_of(f"{self.comparing.id}.compared", self.comparing.epochs)
+        for fact, suffix, comparing in (
+            ("comparison", "compared", self.comparing),
+            ("anchor", "anchored", self.anchoring),
+        ):
+            if comparing is not None:
+                facts[fact] = {
+                    "id": comparing.id,
+                    "batch": comparing.batch,
+                    "looks": comparing.looks,
+                    "filter": comparing.filtered,
+                }
+                series |= series_of(f"{comparing.id}.{suffix}", comparing.epochs)
         return Recording(facts, series)

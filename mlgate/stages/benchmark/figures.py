@@ -51,6 +51,8 @@ def _distribution(evidence: Evidence) -> Figure | None:
 def _ratio(evidence: Evidence) -> Figure | None:
     rows: list[tuple[Comparison, float, float, float]] = []
     for c in evidence.comparisons:
+        if c.to != "baseline":
+            continue
         ends = c.ratio[-1] if c.ratio else None
         if ends is None or c.value is None or not c.reference:
             continue

@@ -7,7 +7,7 @@ the comparison (see `compare.series_of`).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from mlgate.stages.benchmark.statistics import (
 Labels = Mapping[str, object]
 
 COMPARED: Final = ("p90", "p95", "p99", "p999")
+# Of each reference: its fact in the recording, and how the names of its series end.
+_RECORDED: Final = {"baseline": ("comparison", "compared"), "anchor": ("anchor", "anchored")}
 _NO_KNEE: Final = "no rate kept the promise in any round"
 _UNSTEADY: Final = (
     "the GPU was not steady (still warming up, or its clocks slowed): nothing passes on this"
@@ -59,8 +61,10 @@ def derive(recording: Recording, confidences: Sequence[float]) -> Findings:
         rows += _gpu(facts, confidences)
         compared: list[Comparison] = []
         if facts.get("comparison"):
-            more, compared = _compared(recording, confidences)
+            more, compared = _compared(recording, confidences, "baseline")
             rows += more
+        if facts.get("anchor"):
+            compared += _compared(recording, confidences, "anchor")[1]
     except (KeyError, IndexError, TypeError) as error:
         raise StageError(f"the file of latencies is not complete: {error}") from None
     rows.sort(key=lambda m: (m.name, sorted(m.labels.items())))
@@ -278,42 +282,43 @@ def _gpu(facts: Mapping[str, Any], confidences: Sequence[float]) -> list[Measure
 
 
 def _compared(
-    recording: Recording, confidences: Sequence[float]
+    recording: Recording, confidences: Sequence[float], to: Literal["baseline", "anchor"]
 ) -> tuple[list[Measurement], list[Comparison]]:
-    facts: Mapping[str, Any] = recording.facts["comparison"]  # type: ignore[assignment]
-    epochs = compare.epochs_from(f"{facts['id']}.compared", recording.series)
+    fact, suffix = _RECORDED[to]
+    facts: Mapping[str, Any] = recording.facts[fact]  # type: ignore[assignment]
+    epochs = compare.epochs_from(f"{facts['id']}.{suffix}", recording.series)
     labels = {"scenario": str(facts["id"]), "batch": str(facts["batch"])}
     looks, names = int(facts["looks"]), ["p50", *COMPARED]
     if facts["filter"]:
         names.append("p99_unpreempted")
     if len(epochs) < 3:
         why = f"{len(epochs)} epochs ran before the time limit, and 3 are the least: raise it"
-        return [], [_not_compared(name, labels, why) for name in names]
+        return [], [_not_compared(to, name, labels, why) for name in names]
     sentinel = compare.sentinel_of(epochs)
     if not sentinel.agrees:
         why = (
-            f"the baseline disagrees with itself: ratio {sentinel.ratio:.4f} "
+            f"the {to} disagrees with itself: ratio {sentinel.ratio:.4f} "
             f"[{sentinel.low:.4f}, {sentinel.high:.4f}] where 1 is true; this machine is too noisy"
         )
-        return [], [_not_compared(name, labels, why) for name in names]
+        return [], [_not_compared(to, name, labels, why) for name in names]
     base = np.sort(np.concatenate([epoch.wall["baseline"] for epoch in epochs]))
     median = float(base[len(base) // 2])
     rows: list[Measurement] = []
     because = _preempted_notice(epochs) if facts["filter"] else ()
     compared = [
-        _comparison("p50", labels, median, compare.median_ratio(epochs, confidences, looks))
+        _comparison(to, "p50", labels, median, compare.median_ratio(epochs, confidences, looks))
     ]
     for name in COMPARED:
         tail = compare.tail_of(epochs, PERCENTILES[name], confidences, looks, filtered=False)
         if tail is None:
             why = f"too few pairs for {name}: at least {_needed(name):,} are compared"
-            compared.append(_not_compared(name, labels, why))
+            compared.append(_not_compared(to, name, labels, why))
         else:
-            compared.append(_comparison(name, labels, tail.reference, tail.ratio, because))
+            compared.append(_comparison(to, name, labels, tail.reference, tail.ratio, because))
     if facts["filter"]:
         share = compare.preempted_share(epochs)
         rows.append(measured("preempted", share, labels=labels, n=2 * len(base)))
-        row, against = _unpreempted(epochs, labels, confidences, looks, share)
+        row, against = _unpreempted(to, epochs, labels, confidences, looks, share)
         rows.append(row)
         compared.append(against)
     return rows, compared
@@ -330,6 +335,7 @@ def _preempted_notice(epochs: Sequence[compare.Epoch]) -> tuple[str, ...]:
 
 
 def _unpreempted(
+    to: str,
     epochs: Sequence[compare.Epoch],
     labels: Labels,
     confidences: Sequence[float],
@@ -341,7 +347,7 @@ def _unpreempted(
     if tail is None:
         why = f"too few uninterrupted pairs: at least {_needed('p99'):,} are compared"
         row = unmeasured(f"latency_ms.{name}", why, labels=labels, unit="ms")
-        return row, _not_compared(name, labels, why)
+        return row, _not_compared(to, name, labels, why)
     kept = [compare.unpreempted(e.wall["candidate"], e.cpu["candidate"]) for e in epochs]
     own = percentile_estimate(np.sort(np.concatenate(kept)), 0.99, confidences, looks)
     ratio, because = tail.ratio, ()
@@ -350,17 +356,22 @@ def _unpreempted(
         own, ratio = _open(own), _open(ratio)
         because = (f"{100 * share:.0f} % of the queries were interrupted: too many to leave out",)  # type: ignore[assignment]
     row = _measured(f"latency_ms.{name}", own, "ms", labels, 1e-6, because)
-    return row, _comparison(name, labels, tail.reference, ratio, because)
+    return row, _comparison(to, name, labels, tail.reference, ratio, because)
 
 
 def _comparison(
-    name: str, labels: Labels, reference_ns: float, ratio: Estimate, because: Sequence[str] = ()
+    to: str,
+    name: str,
+    labels: Labels,
+    reference_ns: float,
+    ratio: Estimate,
+    because: Sequence[str] = (),
 ) -> Comparison:
     """`value` is the reference times the paired ratio, so that value and interval agree."""
     reference = reference_ns / 1e6
     return Comparison(
         name=f"latency_ms.{name}",
-        to="baseline",
+        to=to,
         value=rounded(reference * ratio.value),
         reference=rounded(reference),
         labels={key: str(value) for key, value in labels.items()},
@@ -386,10 +397,10 @@ def _moved(ratio: float | None, reference: float) -> float | None:
     return None if ratio is None else rounded((ratio - 1) * reference)
 
 
-def _not_compared(name: str, labels: Labels, reason: str) -> Comparison:
+def _not_compared(to: str, name: str, labels: Labels, reason: str) -> Comparison:
     return Comparison(
         name=f"latency_ms.{name}",
-        to="baseline",
+        to=to,
         value=None,
         reference=None,
         labels={key: str(value) for key, value in labels.items()},

@@ -313,7 +313,7 @@ class Ramping:
 
 @dataclass
 class Comparing:
-    """The comparison with the baseline: epochs so far."""
+    """The comparison with the baseline, or with the anchor: epochs so far."""
 
     target: Target
     baseline: Path

@@ -142,6 +142,9 @@ class Benchmark(Options):
     baseline: ModelInput | None = Field(
         None, description="A model measured again in the same run, query by query beside it."
     )
+    anchor: ModelInput | None = Field(
+        None, description="A frozen model measured beside it in every run, for mlgate history."
+    )
     dataset: Dataset | None = Field(None, description="Rows that fill the model's inputs.")
     inputs: dict[str, InputSource] = Field(
         {}, description="How each input is filled; default: from dataset, else made-up numbers."
@@ -204,6 +207,5 @@ def shortest(options: Benchmark) -> float:
             total += seconds(scenario.duration) * len(scenario.sizes)
         elif isinstance(scenario, Ramp):
             total += 4 * scenario.rounds * seconds(scenario.step)
-    if options.baseline is not None:
-        total += options.epochs * seconds(options.epoch)
-    return total
+    references = sum(given is not None for given in (options.baseline, options.anchor))
+    return total + references * options.epochs * seconds(options.epoch)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from mlgate.errors import StageError
 from mlgate.evidence import digest_of
@@ -108,16 +109,22 @@ def target_of(job: Job[Benchmark], runtime: Runtime) -> Target:
     return Target(path, runtime, ports, sources, tables, options.dims)
 
 
-def baseline_of(job: Job[Benchmark], target: Target) -> Path | None:
-    """The baseline's file, whose inputs must be the candidate's. None when there is none."""
-    if job.options.baseline is None:
+def reference_of(
+    job: Job[Benchmark], target: Target, role: Literal["baseline", "anchor"]
+) -> Path | None:
+    """The file of the model to compare with, whose inputs must be the candidate's.
+
+    None when the options name none. Raises `StageError` for one that answers other queries.
+    """
+    given = job.options.baseline if role == "baseline" else job.options.anchor
+    if given is None:
         return None
-    path = local(job.inputs[job.options.baseline].location, "baseline")
+    path = local(job.inputs[given].location, role)
     theirs = {port.name: port for port in ports_of(open_session(path, target.runtime))}
     ours = {port.name: port for port in target.ports}
     if set(theirs) != set(ours):
         raise StageError(
-            f"the baseline has inputs {', '.join(sorted(theirs))}, "
+            f"the {role} has inputs {', '.join(sorted(theirs))}, "
             f"the model {', '.join(sorted(ours))}",
             hint="compare models that answer the same queries",
         )
@@ -125,7 +132,7 @@ def baseline_of(job: Job[Benchmark], target: Target) -> Path | None:
         mine = ours[name]
         if port.dtype != mine.dtype or len(port.shape) != len(mine.shape):
             raise StageError(
-                f"input {name} is {port.dtype} {port.shape} in the baseline and "
+                f"input {name} is {port.dtype} {port.shape} in the {role} and "
                 f"{mine.dtype} {mine.shape} in the model",
                 hint="compare models that answer the same queries",
             )
