@@ -30,11 +30,16 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from mlgate.gate import judge
+from mlgate.evidence import Evidence
+from mlgate.gate import Gate, judge
 from mlgate.stage import Job, Located, inputs_of
-from mlgate.stages.benchmark.run import measure
+from mlgate.stages.benchmark.compare import epochs_from, series_of
+from mlgate.stages.benchmark.measurements import derive
+from mlgate.stages.benchmark.recording import Recording, decode
+from mlgate.stages.benchmark.run import LATENCIES, measure
 from mlgate.stages.benchmark.session import Prepared, Runtime
 from mlgate.stages.benchmark.spec import Benchmark
+from mlgate.stages.benchmark.statistics import look_sizes
 from mlgate.stages.benchmark.target import Target, target_of
 from tests.stages.benchmark.onnx_models import write_chain
 
@@ -111,7 +116,6 @@ def trial(name: str, number: int, models: tuple[str, str], confidence: float) ->
         "gates": condition.gates,
     }
     options = Benchmark.model_validate_json(json.dumps(block))
-    looks: list[float] = []
     begun = time.monotonic()
 
     def aim(job: Job[Benchmark], runtime: Runtime) -> Target:
@@ -119,18 +123,11 @@ def trial(name: str, number: int, models: tuple[str, str], confidence: float) ->
 
     with tempfile.TemporaryDirectory() as folder:
         located = {i: Located(i.path or "", None) for _, i in inputs_of(options)}
-        job = Job(
-            "latency",
-            options,
-            Path(folder),
-            located,
-            (confidence,),
-            confidence,
-            tell=lambda _: looks.append(time.monotonic() - begun),
-        )
+        job = Job("latency", options, Path(folder), located, (confidence,), confidence)
         evidence = measure(job, aim)
         results = [judge(gate, evidence, confidence=confidence) for gate in options.gates]
-    took = time.monotonic() - begun
+        took = time.monotonic() - begun
+        recording = decode((Path(folder) / LATENCIES).read_bytes())
     median = next(c for c in evidence.comparisons if c.name == "latency_ms.p50")
     details: Any = evidence.details["comparison"]
     preempted = next(m.value for m in evidence.measurements if m.name == "preempted")
@@ -141,6 +138,7 @@ def trial(name: str, number: int, models: tuple[str, str], confidence: float) ->
         "messages": [result.message for result in results],
         "ratio": median.value and median.reference and median.value / median.reference,
         "epochs": len(details["epochs"]),
+        "decided_after": [decided_after(gate, recording, confidence) for gate in options.gates],
         "pairs": details["pairs"],
         "sentinel": details["sentinel"]["ratio"],
         "preempted": preempted,
@@ -149,6 +147,25 @@ def trial(name: str, number: int, models: tuple[str, str], confidence: float) ->
         "load": round(os.getloadavg()[0], 2),
         "confidence": confidence,
     }
+
+
+def decided_after(gate: Gate, recording: Recording, confidence: float) -> int:
+    """Epochs at which the gate would have stopped, had it been the only one."""
+    epochs = epochs_from("single.compared", recording.series)
+    for size in look_sizes(8):
+        if size >= len(epochs):
+            break
+        series = {**recording.series, **series_of("single.compared", epochs[:size])}
+        found = derive(Recording(recording.facts, series), (confidence,))
+        evidence = Evidence(
+            uses="benchmark",
+            inputs={},
+            measurements=found.measurements,
+            comparisons=found.comparisons,
+        )
+        if str(judge(gate, evidence, confidence=confidence).outcome) != "inconclusive":
+            return size
+    return len(epochs)
 
 
 def one_round(number: int, confidence: float, layers: int) -> None:
@@ -192,12 +209,18 @@ def summary(rows: Sequence[dict[str, Any]]) -> None:
         for i, gate in enumerate(condition.gates):
             said = [row["verdicts"][i] for row in mine]
             wanted, wrong = ("fail", "pass") if condition.planted else ("pass", "fail")
+            # An epoch is much like another, so its share of them is about its share of the time.
+            alone = np.sort(
+                [row["seconds"] * row["decided_after"][i] / row["epochs"] for row in mine]
+            )
             rest = {word: said.count(word) for word in ("inconclusive", "error")}
             print(
                 f"    {names[gate['max_increase']]:<26}"
                 f"{counted('found' if condition.planted else 'passed', said.count(wanted), len(said))}, "
                 f"{counted('missed' if condition.planted else 'false alarms', said.count(wrong), len(said))}, "
-                f"inconclusive {rest['inconclusive']}, error {rest['error']}"
+                f"inconclusive {rest['inconclusive']}, error {rest['error']}; alone "
+                f"{alone.mean():.1f} s, p95 {alone[int(0.95 * len(alone))]:.1f} s, "
+                f"at most {alone[-1]:.1f} s"
             )
 
 
