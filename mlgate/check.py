@@ -2,7 +2,9 @@
 
 .mlgate/runs/<run>/verdict.json   canonical: the same bytes for the same evidence
 .mlgate/runs/<run>/run.json       what verdict.json leaves out: times, host, versions
-.mlgate/runs/<run>/report.html    for people; and outputs/<stage>/<file>, logs/<stage>
+.mlgate/runs/<run>/evidence/      <stage>.json; and outputs/<stage>/<file>: with verdict.json all
+                                  that `mlgate verify` needs
+.mlgate/runs/<run>/report.html    for people; and logs/<stage>.log
 .mlgate/latest                    the last run
 """
 
@@ -10,7 +12,7 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +22,7 @@ from urllib.parse import urlsplit
 
 from mlgate import __version__
 from mlgate.errors import StoreError, UsageError
-from mlgate.evidence import canonical
+from mlgate.evidence import Evidence, canonical
 from mlgate.execute import Execution, News, workplace
 from mlgate.gate import Gate, Outcome, judge_all
 from mlgate.inputs import Digests
@@ -127,6 +129,7 @@ def keep(
         profile=spec.profile,
         confidence=spec.confidence,
         uses={node.id: node.options.uses for node in plan.nodes},
+        lines={node.id: node.line for node in plan.nodes},
         results=results,
         left_out=left_out(spec, results),
     )
@@ -175,27 +178,59 @@ def judge(root: Path, run: str | None, *, file: str | None = None) -> Checked:
     if run is None and file is not None:
         run = _last_of(root, file)
     folder = _run_folder(root, run)
-    try:
-        record = json.loads((folder / "run.json").read_bytes())
-        if record["schema"] != RUN_SCHEMA:
-            raise StoreError(f"{folder / 'run.json'} is of another version: {record['schema']}")
-        results = {row["id"]: _result(row, record, Store(root)) for row in record["stages"]}
+    return Checked(recorded(folder, Store(root).evidence), folder)
+
+
+def recorded(folder: Path, evidence: Callable[[str], Evidence]) -> Report:
+    """The report that the gates in a run's record make of the evidence; `evidence` finds it.
+
+    Raises `StoreError` for a record that cannot be read.
+    """
+    with _reading(folder):
+        record = _recorded(folder)
+        results = {row["id"]: _result(row, record, evidence) for row in record["stages"]}
         report = Report(
             name=record["name"],
             spec_digest=record["spec_digest"],
             profile=record.get("profile"),
             confidence=record["confidence"],
             uses={row["id"]: row["uses"] for row in record["stages"]},
+            lines={row["id"]: row["line"] for row in record["stages"]},
             results=results,
             left_out=tuple(record["left_out"]),
         )
         report.verdict()  # what cannot be written down was never a record
+    return report
+
+
+def wiring(folder: Path) -> dict[str, dict[str, str | None]]:
+    """Where each stage's inputs came from, as a run's record says: `stage.output`, by port.
+
+    None: from outside. Raises `StoreError` for a record that cannot be read.
+    """
+    with _reading(folder):
+        return {
+            row["id"]: {str(port): source for port, source in row["from"].items()}
+            for row in _recorded(folder)["stages"]
+        }
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"the record of {folder.name} cannot be read: {type(error).__name__}",
             hint="it was altered, or the run was stopped before it was judged",
         ) from None
-    return Checked(report, folder)
+
+
+def _recorded(folder: Path) -> Any:
+    record = json.loads((folder / "run.json").read_bytes())
+    if record["schema"] != RUN_SCHEMA:
+        raise StoreError(f"{folder / 'run.json'} is of another version: {record['schema']}")
+    return record
 
 
 def compare_with_stored(checked: Checked) -> None:
@@ -211,12 +246,14 @@ def compare_with_stored(checked: Checked) -> None:
         )
 
 
-def _result(row: Mapping[str, Any], record: Mapping[str, Any], store: Store) -> Result:
+def _result(
+    row: Mapping[str, Any], record: Mapping[str, Any], find: Callable[[str], Evidence]
+) -> Result:
     if "broke" in row:
         return Broke(row["broke"], row.get("hint"))
     if "not_run" in row:
         return NotRun(row["not_run"], Outcome[row["outcome"].upper()])
-    evidence = store.evidence(row["evidence"])
+    evidence = find(row["evidence"])
     gates = [Gate.model_validate_json(json.dumps(gate)) for gate in row["gates"]]
     judged = judge_all(gates, evidence, confidence=record["confidence"])
     return Ran(evidence, row["evidence"], judged, tuple(row["lines"]), row["cached"])
@@ -225,7 +262,8 @@ def _result(row: Mapping[str, Any], record: Mapping[str, Any], store: Store) -> 
 def _record(plan: Plan, report: Report, run: str, started: datetime, ended: datetime) -> bytes:
     rows = []
     for node in plan.nodes:
-        row: dict[str, Any] = {"id": node.id, "uses": node.options.uses}
+        row: dict[str, Any] = {"id": node.id, "uses": node.options.uses, "line": node.line}
+        row["from"] = {port: source.from_ for port, source in node.inputs().items()}
         match report.results[node.id]:
             case Ran() as ran:
                 gates = [g.model_dump(mode="json", exclude_none=True) for g in node.options.gates]
@@ -301,15 +339,17 @@ def _keep_logs(work: Path, folder: Path, secrets: tuple[bytes, ...]) -> None:
 
 
 def _link_outputs(store: Store, folder: Path, results: Mapping[str, Result]) -> None:
-    """The files that stages made, under names that people know."""
+    """The evidence, and the files that stages made, under names that people know."""
     for stage, result in results.items():
         if not isinstance(result, Ran):
             continue
+        links = {folder / "evidence" / f"{stage}.json": result.digest}
         for made in result.evidence.outputs.values():
-            link = folder / "outputs" / stage / made.name
+            links[folder / "outputs" / stage / made.name] = made.digest
+        for link, digest in links.items():
             with contextlib.suppress(OSError):
                 link.parent.mkdir(parents=True, exist_ok=True)
-                link.hardlink_to(store.path(made.digest))
+                link.hardlink_to(store.path(digest))
 
 
 def _point_latest(root: Path, run: str) -> None:

@@ -29,12 +29,16 @@ from mlgate.stages import STAGES
 
 @dataclass(frozen=True)
 class Node:
-    """One stage in the plan. `after` are the stages that must pass before it starts."""
+    """One stage in the plan. `after` are the stages that must pass before it starts.
+
+    `line` is where the spec names it, `gate_lines` where its gates stand.
+    """
 
     id: str
     options: Options
     after: tuple[str, ...]
     confidences: tuple[float, ...]
+    line: int
     gate_lines: tuple[int, ...]
 
     @property
@@ -107,7 +111,8 @@ def _node(spec: Spec, name: str, after: tuple[str, ...]) -> Node:
     lines = tuple(
         spec.position("stages", name, "gates", index).line for index in range(len(options.gates))
     )
-    return Node(name, options, after, tuple(sorted(levels)), lines)
+    line = spec.key_position("stages", name).line
+    return Node(name, options, after, tuple(sorted(levels)), line, lines)
 
 
 def keys(plan: Plan, locate: Callable[[Input], Located]) -> dict[str, Key]:

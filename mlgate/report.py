@@ -51,7 +51,8 @@ Result = Ran | Broke | NotRun
 
 @dataclass(frozen=True)
 class Report:
-    """The results of one run, in the plan's order. `uses` says which stage each one is.
+    """The results of one run, in the plan's order. `uses` says which stage each one is, `lines` where
+    the spec names it.
 
     `left_out` are stages of the spec that this run was not asked for: no verdict covers them.
     """
@@ -61,6 +62,7 @@ class Report:
     profile: str | None
     confidence: float
     uses: Mapping[str, str]
+    lines: Mapping[str, int]
     results: Mapping[str, Result]
     left_out: tuple[str, ...] = ()
 

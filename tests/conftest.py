@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+
+# How long an example takes says how busy the machine is, and nothing else.
+settings.register_profile("mlgate", deadline=None)
+settings.load_profile("mlgate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -64,6 +64,7 @@ def report(word: str = "fine") -> Report:
         profile=word,
         confidence=0.95,
         uses=dict.fromkeys(results, "validate"),
+        lines=dict.fromkeys(results, 3),
         results=results,
     )
 

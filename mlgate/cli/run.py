@@ -127,6 +127,7 @@ def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: 
         profile=spec.profile,
         confidence=spec.confidence,
         uses={stage: spec.stages[stage].uses},
+        lines={stage: spec.key_position("stages", stage).line},
         results={stage: result},
         left_out=left_out(spec, [stage]),
     )

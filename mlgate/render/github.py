@@ -45,18 +45,20 @@ def command(
 
 def _annotations(report: Report) -> Iterator[tuple[Outcome, str, str, int]]:
     for stage, result in report.results.items():
+        own = report.lines[stage]
         match result:
             case Ran():
                 for gate, line in zip(result.gates, result.lines, strict=True):
                     if gate.rank is not Outcome.PASS:
                         yield gate.rank, f"{stage}: {gate.metric}", gate.message, line
                 if not result.gates:
-                    yield Outcome.ERROR, stage, "it has no gates: nothing was judged", 1
+                    yield Outcome.ERROR, stage, "it has no gates: nothing was judged", own
             case Broke():
                 hint = f"\nhint: {result.hint}" if result.hint else ""
-                yield Outcome.ERROR, f"{stage}: error", result.message + hint, 1
+                yield Outcome.ERROR, f"{stage}: error", result.message + hint, own
             case NotRun():
-                yield Outcome.WARN, f"{stage}: not run", f"not run: {result.because}", 1
+                why = f"not run: {result.because}"
+                yield Outcome.WARN, f"{stage}: not run", why, own
 
 
 def _kind(outcome: Outcome) -> str:

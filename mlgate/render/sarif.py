@@ -53,20 +53,20 @@ def render(report: Report, *, file: str = "mlgate.yaml") -> str:
 
 def _results(report: Report, file: str) -> Iterator[dict[str, Any]]:
     for stage, result in report.results.items():
-        uses = report.uses[stage]
+        uses, line = report.uses[stage], report.lines[stage]
         match result:
             case Ran():
                 yield from _of_gates(stage, uses, result, file)
                 if not result.gates:
                     message = f"{stage} has no gates: nothing was judged"
-                    yield _row(f"{uses}/gates", "error", message, file, 1, (stage,))
+                    yield _row(f"{uses}/gates", "error", message, file, line, (stage,))
             case Broke():
                 hint = f" ({result.hint})" if result.hint else ""
                 message = f"{stage} could not be measured: {result.message}{hint}"
-                yield _row(f"{uses}/measure", "error", message, file, 1, (stage,))
+                yield _row(f"{uses}/measure", "error", message, file, line, (stage,))
             case NotRun():
                 message = f"{stage} was not run: {result.because}"
-                yield _row(f"{uses}/not-run", "note", message, file, 1, (stage,))
+                yield _row(f"{uses}/not-run", "note", message, file, line, (stage,))
 
 
 def _of_gates(stage: str, uses: str, result: Ran, file: str) -> Iterator[dict[str, Any]]:

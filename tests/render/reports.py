@@ -66,6 +66,7 @@ def report(results: Mapping[str, Result], name: str = "digits") -> Report:
         profile=None,
         confidence=0.95,
         uses=dict.fromkeys(results, "validate"),
+        lines={stage: 3 + 3 * row for row, stage in enumerate(results)},
         results=results,
     )
 

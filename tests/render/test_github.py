@@ -16,10 +16,10 @@ def test_annotations_stand_on_the_gates_lines() -> None:
     assert github.render(EVERYTHING, file="ml/mlgate.yaml").splitlines() == [
         "::error title=data%3A drift.psi,file=ml/mlgate.yaml,line=14::fail it is",
         "::error title=data%3A drift.psi,file=ml/mlgate.yaml,line=13::error it is",
-        "::error title=broken%3A error,file=ml/mlgate.yaml,line=1::no memory%0Ahint: give it more",
+        "::error title=broken%3A error,file=ml/mlgate.yaml,line=9::no memory%0Ahint: give it more",
         "::warning title=data%3A drift.psi,file=ml/mlgate.yaml,line=12::inconclusive it is",
         "::warning title=data%3A drift.psi,file=ml/mlgate.yaml,line=11::warn it is",
-        "::warning title=later%3A not run,file=ml/mlgate.yaml,line=1::not run: data did not pass",
+        "::warning title=later%3A not run,file=ml/mlgate.yaml,line=12::not run: data did not pass",
         "::notice title=mlgate::FAIL: digits may not ship",
     ]
 

@@ -47,8 +47,8 @@ def test_what_did_not_pass_at_its_own_line() -> None:
         ("validate/drift.psi", "warning", 12),
         ("validate/drift.psi", "error", 13),
         ("validate/drift.psi", "error", 14),
-        ("validate/measure", "error", 1),
-        ("validate/not-run", "note", 1),
+        ("validate/measure", "error", 9),
+        ("validate/not-run", "note", 12),
     ]
     where = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
     assert where == {"uri": "my%20models/mlgate.yaml", "uriBaseId": "%SRCROOT%"}
