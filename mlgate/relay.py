@@ -174,7 +174,9 @@ def run_stage(
     results: dict[str, Result] = {}
     for other in node.after:
         found = upstream.read(plan.node(other), store, files=True)
-        results[other] = found or Broke("its result did not arrive", "run its job again")
+        if found is None:
+            return NotRun(f"there is no result of {other} here: mlgate run {other}", Outcome.ERROR)
+        results[other] = found
     if not node.stage.checked and (missed := _unproved(spec, upstream, store)):
         return missed
     here = Plan(spec, tuple(n for n in plan.nodes if n.id in {*node.after, stage}))

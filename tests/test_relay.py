@@ -11,7 +11,7 @@ from mlgate.evidence import Evidence, artifact, measured, unmeasured
 from mlgate.gate import Outcome
 from mlgate.lint import load
 from mlgate.plan import Node, Plan, resolve
-from mlgate.relay import Relay, join, refuse_stale, written_digest
+from mlgate.relay import Relay, join, refuse_stale, run_stage, written_digest
 from mlgate.report import Broke, NotRun, Ran
 from mlgate.spec import Spec
 from mlgate.store import Store
@@ -167,6 +167,11 @@ def test_what_is_not_whole_is_an_error_never_a_pass(ci: Ci, spoil: Callable[[Ci]
     outcomes = ci.joined()
     assert list(outcomes) == list(STAGES)
     assert sorted(outcomes.values()) == [Outcome.PASS, Outcome.PASS, Outcome.ERROR]
+
+
+def test_a_stage_whose_upstream_left_nothing_says_what_to_run_first(ci: Ci) -> None:
+    result = run_stage(ci.spec, "int8", upstream=ci.relay, own=ci.relay, now=lambda: NOW)
+    assert result == NotRun("there is no result of data here: mlgate run data", Outcome.ERROR)
 
 
 def test_results_of_another_run_did_not_arrive(ci: Ci) -> None:
