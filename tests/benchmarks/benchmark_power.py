@@ -22,13 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
 
 from mlgate.evidence import Evidence
 from mlgate.gate import Gate, judge
@@ -39,7 +38,7 @@ from mlgate.stages.benchmark.recording import Recording, decode
 from mlgate.stages.benchmark.run import LATENCIES, measure
 from mlgate.stages.benchmark.session import Prepared, Runtime
 from mlgate.stages.benchmark.spec import Benchmark
-from mlgate.stages.benchmark.statistics import look_sizes
+from mlgate.stages.benchmark.statistics import binomial_cdf, look_sizes
 from mlgate.stages.benchmark.target import Target, target_of
 from tests.stages.benchmark.onnx_models import write_chain
 
@@ -177,10 +176,18 @@ def one_round(number: int, confidence: float, layers: int) -> None:
 
 
 def interval(hits: int, n: int) -> tuple[float, float]:
-    """Clopper and Pearson's exact 95 % interval."""
-    low = stats.beta.ppf(0.025, hits, n - hits + 1) if hits else 0.0
-    high = stats.beta.ppf(0.975, hits + 1, n - hits) if hits < n else 1.0
-    return float(low), float(high)
+    """Clopper and Pearson's exact 95 % interval of a share."""
+
+    def where(holds: Callable[[float], bool]) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if holds(middle) else (low, middle)
+        return low
+
+    low = where(lambda share: 1 - binomial_cdf(hits - 1, n, share) < 0.025) if hits else 0.0
+    high = where(lambda share: binomial_cdf(hits, n, share) > 0.025) if hits < n else 1.0
+    return low, high
 
 
 def counted(what: str, hits: int, n: int) -> str:
