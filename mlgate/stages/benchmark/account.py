@@ -25,6 +25,12 @@ from mlgate.stages.benchmark.statistics import percentile_of
 
 def account(run: Campaign, recording: Recording, findings: Findings) -> dict[str, JsonValue]:
     """The stage's own account: what the report and its plots show."""
+    if run.failed is not None:  # its model may not answer any more
+        return {
+            "failed": run.failed["reason"],
+            "loads": recording.facts["loads"],
+            "distributions": _distributions(run.loads),
+        }
     session = open_session(run.target.path, run.target.runtime)
     details: dict[str, JsonValue] = {
         "provider": run.target.runtime.name,

@@ -30,6 +30,7 @@ class Campaign:
     anchoring: Comparing | None = None
     starts: list[ColdStart] = field(default_factory=list)
     gpu: dict[str, JsonValue] | None = None
+    failed: dict[str, JsonValue] | None = None
 
     def out_of_time(self) -> bool:
         return time.monotonic() > self.deadline
@@ -41,6 +42,12 @@ class Campaign:
             self.ramping.rounds if self.ramping else 0,
             *(len(load.latency) for load in self.loads),
         )
+
+    def empty(self) -> bool:
+        """Whether nothing was measured yet."""
+        rates = self.ramping.steps if self.ramping else ()
+        series = self.recording().series.values()
+        return not (rates or self.starts or any(len(one) for one in series))
 
     def recording(self) -> Recording:
         """All that the measurements are computed from."""
@@ -73,5 +80,10 @@ class Campaign:
                     "looks": comparing.looks,
                     "filter": comparing.filtered,
                 }
-                series |= series_of(f"{comparing.id}.{suffix}", comparing.epochs)
+                name = f"{comparing.id}.{suffix}"
+                series |= series_of(name, comparing.epochs)
+                if comparing.cut is not None:
+                    series |= series_of(f"{name}.cut", [comparing.cut])
+        if self.failed is not None:
+            facts["failed"] = self.failed
         return Recording(facts, series)

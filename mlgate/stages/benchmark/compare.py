@@ -55,7 +55,7 @@ def run_epoch(
 ) -> Epoch:
     """One epoch: fresh sessions in random order, then pairs of queries, each in random order.
 
-    Lasts `seconds`, and at least five pairs. Raises `StageError` when a query fails.
+    Lasts `seconds`, and at least five pairs. Raises `QueryFailed` when a query fails.
     """
     order = list(ARMS)
     rng.shuffle(order)
@@ -68,20 +68,39 @@ def run_epoch(
                 prepared.run(prepared.bindings[i % len(prepared.bindings)], None)
                 if time.perf_counter() > warm_until:
                     break
-        wall, cpu = _interleaved(opened, seconds, rng, most)
     except ORT_ERRORS as error:
         raise failed_query(error) from None
-    return Epoch(
-        {arm: np.asarray(wall[arm], dtype=np.int64) for arm in ARMS},
-        {arm: np.asarray(cpu[arm], dtype=np.int64) for arm in ARMS},
-    )
+    return _interleaved(opened, seconds, rng, most)
 
 
 def _interleaved(
     opened: Mapping[Arm, Prepared], seconds: float, rng: random.Random, most: int
-) -> tuple[dict[Arm, "array[int]"], dict[Arm, "array[int]"]]:
+) -> Epoch:
     wall: dict[Arm, array[int]] = {arm: array("q") for arm in ARMS}
     cpu: dict[Arm, array[int]] = {arm: array("q") for arm in ARMS}
+    failure: Exception | None = None
+    try:
+        _pairs(opened, seconds, rng, most, wall, cpu)
+    except ORT_ERRORS as error:
+        failure = error
+    epoch = Epoch(
+        {arm: np.asarray(wall[arm], dtype=np.int64) for arm in ARMS},
+        {arm: np.asarray(cpu[arm], dtype=np.int64) for arm in ARMS},
+    )
+    if failure is not None:
+        raise failed_query(failure, epoch)
+    return epoch
+
+
+def _pairs(
+    opened: Mapping[Arm, Prepared],
+    seconds: float,
+    rng: random.Random,
+    most: int,
+    wall: Mapping[Arm, "array[int]"],
+    cpu: Mapping[Arm, "array[int]"],
+) -> None:
+    """Run pairs of queries, and add their times to `wall` and `cpu`."""
     clock, thread = time.perf_counter_ns, time.thread_time_ns
     pair: list[Arm] = ["baseline", "candidate"]
     three: list[Arm] = list(ARMS)
@@ -103,7 +122,6 @@ def _interleaved(
                 cpu[arm].append(thread() - spent)
                 wall[arm].append(done - begun)
             block += 1
-    return wall, cpu
 
 
 def unpreempted(wall: Integers, cpu: Integers) -> Integers:

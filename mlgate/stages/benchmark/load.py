@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlgate.stages.benchmark.recording import MOST
-from mlgate.stages.benchmark.session import ORT_ERRORS, Run, failed_query
+from mlgate.stages.benchmark.session import ORT_ERRORS, QueryFailed, Run, failed_query
 
 Integers = npt.NDArray[np.int64]
 
@@ -63,7 +63,7 @@ def closed_loop(
 ) -> Trace:
     """Query after query for `seconds`, at least `least` and at most `most` of them.
 
-    Query i uses `bindings[order[i]]`, round and round. Raises `StageError` when one fails.
+    Query i uses `bindings[order[i]]`, round and round. Raises `QueryFailed` when one fails.
     """
     clock = time.perf_counter_ns
     ring = [bindings[i] for i in order] if order is not None else list(bindings)
@@ -74,6 +74,7 @@ def closed_loop(
     with steady():
         start = done = clock()
         end = start + int(seconds * 1e9)
+        failure: Exception | None = None
         try:
             while (done < end or i < least) and i < most:
                 binding = ring[i % size]
@@ -84,9 +85,12 @@ def closed_loop(
                 completed[i] = done - start
                 i += 1
         except ORT_ERRORS as error:
-            raise failed_query(error) from None
+            failure = error
     taken = np.frombuffer(latency, dtype=np.int64)[:i].copy()
-    return Trace(taken, np.frombuffer(completed, dtype=np.int64)[:i].copy(), offered=i)
+    trace = Trace(taken, np.frombuffer(completed, dtype=np.int64)[:i].copy(), offered=i)
+    if failure is not None:
+        raise failed_query(failure, trace)
+    return trace
 
 
 class _Arrivals:
@@ -151,7 +155,8 @@ def open_loop(
     """Serve `arrivals` first come, first served, with one server per entry of `bindings`.
 
     Gives up `patience` seconds after the last arrival: what is not served by then is offered and
-    not completed. With `max_inflight`, a query that finds so many inside is turned away.
+    not completed. With `max_inflight`, a query that finds so many inside is turned away. Raises
+    `QueryFailed` when one fails.
     """
     queue = _Arrivals(arrivals, max_inflight)
     finished: list[list[tuple[int, int, int]]] = [[] for _ in bindings]
@@ -193,13 +198,14 @@ def open_loop(
                 thread.start()
             for thread in threads:
                 thread.join()
-    if failures:
-        raise failed_query(failures[0])
     rows = np.asarray(sorted((row for log in finished for row in log), key=lambda row: row[1]))
     rows = rows.reshape(-1, 3).astype(np.int64)
-    return Trace(
+    trace = Trace(
         rows[:, 0].copy(), rows[:, 1].copy(), len(arrivals), queue.rejected, rows[:, 2].copy()
     )
+    if failures:
+        raise failed_query(failures[0], trace)
+    return trace
 
 
 def _wait(due: int, alone: bool) -> None:
@@ -232,7 +238,11 @@ def warm_up(
     queries, end = 0, time.perf_counter() + seconds
     while True:
         left = end - time.perf_counter()
-        trace = closed_loop(run, bindings, max(left, 0.0), most=window, least=1)
+        try:
+            trace = closed_loop(run, bindings, max(left, 0.0), most=window, least=1)
+        except QueryFailed as error:
+            error.seen = None  # warming up is not measuring
+            raise
         queries += len(trace.latency)
         medians.append(float(np.median(trace.latency)))
         last = medians[-3:]

@@ -16,6 +16,7 @@ from mlgate.evidence import Bounds, Comparison, Measurement, measured, rounded, 
 from mlgate.stages.benchmark import compare, cost
 from mlgate.stages.benchmark.capacity import Capacity, Step, capacity_of
 from mlgate.stages.benchmark.cold_start import PHASES
+from mlgate.stages.benchmark.failure import withdrawn
 from mlgate.stages.benchmark.recording import Recording
 from mlgate.stages.benchmark.statistics import (
     PERCENTILES,
@@ -65,6 +66,8 @@ def derive(recording: Recording, confidences: Sequence[float]) -> Findings:
             rows += more
         if facts.get("anchor"):
             compared += _compared(recording, confidences, "anchor")[1]
+        if facts.get("failed"):
+            rows, compared = withdrawn(rows, compared, facts["failed"])
     except (KeyError, IndexError, TypeError) as error:
         raise StageError(f"the file of latencies is not complete: {error}") from None
     rows.sort(key=lambda m: (m.name, sorted(m.labels.items())))

@@ -22,12 +22,13 @@ from mlgate.evidence import (
 from mlgate.gate import Gate, judge
 from mlgate.quantity import seconds
 from mlgate.stage import Job, Progress, inputs_of
-from mlgate.stages.benchmark import nvml, scenarios
+from mlgate.stages.benchmark import METRICS, nvml, scenarios
 from mlgate.stages.benchmark.account import account
 from mlgate.stages.benchmark.campaign import Campaign
+from mlgate.stages.benchmark.failure import told
 from mlgate.stages.benchmark.load import closed_loop
 from mlgate.stages.benchmark.measurements import Findings, derive
-from mlgate.stages.benchmark.recording import MEDIA_TYPE, Recording, decode
+from mlgate.stages.benchmark.recording import MEDIA_TYPE, decode
 from mlgate.stages.benchmark.scenarios import Comparing, Load, Ramping
 from mlgate.stages.benchmark.session import Runtime, check_placement, require_provider
 from mlgate.stages.benchmark.spec import (
@@ -62,7 +63,8 @@ def measure(
 
     `aim` makes the model to measure of the job: one with a planted slowdown, where that is known.
     Raises `StageError` for a model that does not load, does not fit its inputs, or does not run
-    where it must; what merely ran out of time is a measurement without a value.
+    where it must; what merely ran out of time is a measurement without a value. A failure after
+    that keeps what was recorded, and takes every figure's value away.
     """
     options = job.options
     limit = min(seconds(options.time_limit), 0.9 * job.seconds)
@@ -77,10 +79,16 @@ def measure(
     baseline, anchor = (reference_of(job, target, role) for role in ("baseline", "anchor"))
     run = Campaign(job, target, baseline, anchor, time.monotonic() + limit)
     target.prepare()
-    _first_looks(run)
-    if gpu is not None and before is not None:
-        run.gpu = _gpu_facts(run, gpu, before)
-    recording, findings = _extended(run)
+    try:
+        _first_looks(run)
+        if gpu is not None and before is not None:
+            run.gpu = _gpu_facts(run, gpu, before)
+        _extended(run)
+    except StageError as error:
+        if run.empty():
+            raise
+        run.failed = told(error, options.gates, METRICS)
+    recording = run.recording()
     data = recording.encode()
     (job.workdir / LATENCIES).write_bytes(data)
     # What is reported comes from the file, so that judging the file again cannot differ.
@@ -205,19 +213,18 @@ def _comparing(run: Campaign, baseline: Path) -> Comparing:
     )
 
 
-def _extended(run: Campaign) -> tuple[Recording, Findings]:
+def _extended(run: Campaign) -> None:
     """Look again at what gates leave open, until all are decided, planned looks end, or time."""
     while True:
-        recording = run.recording()
-        findings = derive(recording, run.job.confidences)
+        findings = derive(run.recording(), run.job.confidences)
         open_gates = list(_undecided(run.job, findings))
         if not open_gates or run.out_of_time():
-            return recording, findings
+            return
         many = f"{len(open_gates)} gate{'s' if len(open_gates) > 1 else ''}"
         run.job.tell(Progress(f"measuring longer: {many} undecided"))
         more = [_extend(run, gate) for gate in open_gates]
         if not any(more):
-            return recording, findings
+            return
 
 
 def _undecided(job: Job[Benchmark], findings: Findings) -> Iterator[Gate]:

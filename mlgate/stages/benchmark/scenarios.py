@@ -17,7 +17,7 @@ from mlgate.stages.benchmark import capacity, compare, schedule
 from mlgate.stages.benchmark.cold_start import ColdStart, start_cold, write_feed
 from mlgate.stages.benchmark.load import Trace, closed_loop, open_loop, warm_up
 from mlgate.stages.benchmark.recording import MOST
-from mlgate.stages.benchmark.session import Prepared, Runtime
+from mlgate.stages.benchmark.session import Prepared, QueryFailed, Runtime
 from mlgate.stages.benchmark.spec import (
     Batch,
     Burst,
@@ -73,8 +73,13 @@ class Load:
         return max(planned, 1.1 * missing * pace)
 
     def look(self, duration: float) -> None:
-        """Measure once more and add it to what there is."""
-        trace = self.go(duration, self.done)
+        """Measure once more and add it to what there is, also when a query fails."""
+        try:
+            trace = self.go(duration, self.done)
+        except QueryFailed as error:
+            if isinstance(error.seen, Trace):
+                self._add(error.seen)
+            raise error.in_scenario(self.id, f"after {len(self.latency):,} queries") from None
         self.done += 1
         answered = len(trace.latency)
         if answered < trace.offered:
@@ -85,12 +90,15 @@ class Load:
             return
         if answered and int(trace.latency.min()) <= 0:
             raise StageError("the clock ran backwards while measuring", hint="measure again")
-        offset = int(self.completed[-1]) if len(self.completed) else 0
-        self.latency = np.concatenate([self.latency, trace.latency])[:MOST]
-        self.completed = np.concatenate([self.completed, trace.completed + offset])[:MOST]
+        self._add(trace)
         if trace.late is not None and len(trace.late):
             late = np.sort(trace.late)
             self.notes["late_p99_us"] = round(float(late[int(0.99 * len(late))]) / 1e3, 1)
+
+    def _add(self, trace: Trace) -> None:
+        offset = int(self.completed[-1]) if len(self.completed) else 0
+        self.latency = np.concatenate([self.latency, trace.latency])[:MOST]
+        self.completed = np.concatenate([self.completed, trace.completed + offset])[:MOST]
 
     def warmed(self, stationary: bool, runtime: Runtime) -> None:
         """Note how a warm-up ended.
@@ -214,14 +222,16 @@ class Ramping:
 
     def go(self, rounds: int, deadline: float) -> None:
         """Measure rounds until there are so many, or until time is out; a half round is dropped."""
-        servers = self._servers()
-        if not self.limit:
-            self._unloaded(servers)
         try:
+            servers = self._servers()
+            if not self.limit:
+                self._unloaded(servers)
             while self.rounds < rounds and self.failed is None:
                 self._round(servers, deadline)
             if self.scenario.overload and self.failed is None:
                 self._overload(servers, deadline)
+        except QueryFailed as error:
+            raise error.in_scenario(self.scenario.id, f"after {len(self.steps)} rates") from None
         except OutOfTime:
             self.steps = [step for step in self.steps if step.round < self.rounds]
             if not self.rounds:
@@ -324,6 +334,7 @@ class Comparing:
     looks: int
     seed: int = 0
     epochs: list[compare.Epoch] = field(default_factory=list)
+    cut: compare.Epoch | None = None
 
     def sizes(self) -> tuple[int, ...]:
         """Epochs at each look."""
@@ -349,7 +360,12 @@ class Comparing:
                 return False
             # Orders are not part of the evidence; a fixed seed makes a run repeatable.
             rng = random.Random(self.seed + len(self.epochs))  # noqa: S311
-            self.epochs.append(compare.run_epoch(open_arm, self.epoch, rng))
+            try:
+                self.epochs.append(compare.run_epoch(open_arm, self.epoch, rng))
+            except QueryFailed as error:
+                self.cut = error.seen if isinstance(error.seen, compare.Epoch) else None
+                far = f"in the comparison, after {len(self.epochs)} epochs"
+                raise error.in_scenario(self.id, far) from None
         return True
 
     @property

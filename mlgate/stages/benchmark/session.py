@@ -346,9 +346,21 @@ def attempt(run: Run, binding: object) -> None:
         raise failed_query(error) from None
 
 
-def failed_query(error: Exception) -> StageError:
+class QueryFailed(StageError):
+    """A query that failed while measuring; `seen` is the trace or the epoch up to then."""
+
+    seen: object = None
+
+    def in_scenario(self, id_: str, far: str) -> "QueryFailed":
+        """The same, and how far the measurement had come."""
+        return QueryFailed(f"{id_}: {self.message}, {far}", hint=self.hint)
+
+
+def failed_query(error: Exception, seen: object = None) -> QueryFailed:
     """What a query that failed while measuring becomes."""
-    return StageError(
+    failed = QueryFailed(
         f"a query failed while measuring: {str(error).split(chr(10))[0][:300]}",
         hint="nothing was retried on another provider; look at the device's memory and driver",
     )
+    failed.seen = seen
+    return failed

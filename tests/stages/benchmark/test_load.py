@@ -2,13 +2,14 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from mlgate.errors import StageError
 from mlgate.stages.benchmark import load, schedule
-from mlgate.stages.benchmark.session import ORT_ERRORS
+from mlgate.stages.benchmark.session import ORT_ERRORS, QueryFailed
 
 
 class Sleeper:
@@ -98,6 +99,28 @@ def test_a_failing_query_stops_the_measurement(way: str) -> None:
 
     with pytest.raises(StageError, match="failed while measuring"):
         measure()
+
+
+@pytest.mark.parametrize("way", ["closed", "open", "warm"])
+def test_what_was_recorded_before_a_failure_is_kept(way: str) -> None:
+    left = iter(range(20))
+
+    def fails_later(binding: object, options: object) -> None:
+        if next(left) == 12:
+            raise ORT_ERRORS[1]("out of memory")
+
+    measure: dict[str, Callable[[], object]] = {
+        "closed": lambda: load.closed_loop(fails_later, ["a"], 1.0),
+        "open": lambda: load.open_loop(fails_later, [["a"]], np.arange(20) * 1000, patience=1.0),
+        "warm": lambda: load.warm_up(fails_later, ["a"], 1.0),
+    }
+    with pytest.raises(QueryFailed) as caught:
+        measure[way]()
+    if way == "warm":
+        assert caught.value.seen is None
+    else:
+        assert isinstance(caught.value.seen, load.Trace)
+        assert len(caught.value.seen.latency) == len(caught.value.seen.completed) == 12
 
 
 def test_warm_up_ends_when_the_latency_is_steady_or_time_is_out() -> None:

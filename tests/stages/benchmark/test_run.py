@@ -1,8 +1,9 @@
 """The whole stage on tiny models: what it measures, what it says when it cannot, and why."""
 
 import json
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from mlgate.gate import judge
 from mlgate.stage import Job, Located, Progress, inputs_of
 from mlgate.stages.benchmark import STAGE
 from mlgate.stages.benchmark.cold_start import warm_pool
-from mlgate.stages.benchmark.run import recompute
+from mlgate.stages.benchmark.recording import decode
+from mlgate.stages.benchmark.run import measure, recompute
+from mlgate.stages.benchmark.session import ORT_ERRORS, Prepared, Runtime
 from mlgate.stages.benchmark.spec import Benchmark
+from mlgate.stages.benchmark.target import Target, target_of
 from tests.stages.benchmark.onnx_models import write_chain
 
 QUICK: dict[str, Any] = {"scenarios": [{"kind": "single", "duration": "50ms"}]}
@@ -323,3 +327,106 @@ def test_a_warm_pool_takes_the_traffic_of_the_end_of_a_start() -> None:
     assert warm_pool(1, 0, 400, 5) == 1
     with pytest.raises(ValueError, match="no traffic"):
         warm_pool(1, 0, 0, 5)
+
+
+class Failing(Target):
+    """A target whose query number `fails_at` fails on the device, in whatever it is run by."""
+
+    fails_at = 0
+
+    def prepare(self, batch: int = 1, path: Path | None = None) -> Prepared:
+        prepared = super().prepare(batch, path)
+
+        def run(binding: object, options: object) -> None:
+            Failing.fails_at -= 1
+            if Failing.fails_at == 0:
+                raise ORT_ERRORS[1]("CUDA failure 700: an illegal memory access was encountered")
+            prepared.run(binding, options)
+
+        return Prepared(prepared.session, run, prepared.bindings, (prepared,))
+
+
+def failing(at: int) -> Callable[[Job[Benchmark], Runtime], Target]:
+    def aim(job: Job[Benchmark], runtime: Runtime) -> Target:
+        Failing.fails_at = at
+        return Failing(**vars(target_of(job, runtime)))
+
+    return aim
+
+
+GATES: list[dict[str, Any]] = [
+    {"metric": "latency_ms.p50", "where": {"scenario": "single"}, "max": "10s"},
+    {"metric": "latency_ms.p99", "where": {"scenario": "later"}, "max": "10s"},
+    {"metric": "latency_ms.p50", "compared_to": "baseline", "max_increase": "900%"},
+    {"metric": "throughput_qps", "min": 1},
+]
+
+
+@pytest.mark.parametrize(
+    ("at", "where", "kept"),
+    [
+        (400, "single: .*in the comparison, after 0 epochs", "single.compared.cut.baseline.wall"),
+        (30_000, "single: .*after [0-9,]+ queries", "single.1.latency"),
+    ],
+)
+def test_a_query_that_fails_loses_nothing_measured(
+    bench: Bench, model: str, at: int, where: str, kept: str
+) -> None:
+    block: dict[str, Any] = {
+        "baseline": model,
+        "epochs": 4,
+        "epoch": "30ms",
+        "scenarios": [
+            {"kind": "single", "duration": "5s"},
+            {"kind": "single", "id": "later", "duration": "50ms"},
+        ],
+        "gates": GATES,
+    }
+    job = bench.job(model=model, **block)
+    evidence = measure(job, failing(at))
+    for gate in GATES:
+        said, message = outcome(gate, evidence, block)
+        assert said == "error"
+        assert "CUDA failure 700" in message
+        assert re.search(where, message), message
+        assert "nothing was retried" in message
+    assert all(row.value is None for row in evidence.measurements)
+    assert all(row.value is None for row in evidence.comparisons)
+    data = (job.workdir / evidence.outputs["latencies"].name).read_bytes()
+    assert len(decode(data).series[kept]) > 20
+    again = recompute(data, (0.95,))
+    assert (again.measurements, again.comparisons) == (
+        evidence.measurements,
+        evidence.comparisons,
+    )
+    assert evidence.canonical()
+    assert STAGE.figures(evidence) is not None
+
+
+def test_a_ramp_that_fails_keeps_its_rates(bench: Bench, model: str) -> None:
+    job = bench.job(
+        model=model,
+        scenarios=[{"kind": "single", "duration": "5ms"}, {"kind": "ramp", "step": "50ms"}],
+        gates=[{"metric": "capacity.knee_qps", "min": 1}],
+    )
+
+    class Late(Failing):
+        def prepare_workers(self, workers: int) -> list[Prepared]:
+            Failing.fails_at = 20_000
+            return [self.prepare() for _ in range(workers)]
+
+    def aim(job: Job[Benchmark], runtime: Runtime) -> Target:
+        Failing.fails_at = 0
+        return Late(**vars(target_of(job, runtime)))
+
+    evidence = measure(job, aim)
+    row = next(m for m in evidence.measurements if m.name == "capacity.knee_qps")
+    assert row.value is None
+    assert re.search(r"ramp: .*CUDA failure 700.*, after \d+ rates", row.reason or "")
+    data = (job.workdir / evidence.outputs["latencies"].name).read_bytes()
+    assert len(decode(data).series["single.1.latency"]) >= 3
+
+
+def test_a_first_query_that_fails_is_an_error(bench: Bench, model: str) -> None:
+    with pytest.raises(StageError, match="single: a query failed"):
+        measure(bench.job(model=model, **QUICK), failing(1))
