@@ -1,79 +1,209 @@
-"""`mlgate history`: a metric over the stored runs."""
+"""`mlgate history`: a metric over the stored runs, its trend, and the gate on the trend."""
 
+import csv
+import io
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from mlgate.check import judge, stored_runs
+from mlgate import trend
+from mlgate.cli.check import paint
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import root_of
 from mlgate.errors import MlgateError, UsageError, harmless
-from mlgate.report import Ran
+from mlgate.gate import GateResult, worst
+from mlgate.history import History, Line, Point, gates_of, read, title, trend_of
+from mlgate.quantity import Quantity, seconds
+from mlgate.render.text import MARKS
 from mlgate.store import FOLDER
+
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_WIDEST: Final = 60
+_COLUMNS: Final = (
+    "run", "at", "stage", "labels", "value", "low", "high", "reason", "left_out"
+)  # fmt: skip
 
 
 @click.command()
 @click.argument("metric")
 @click.option("--spec", type=click.Path(path_type=Path), help="The spec whose runs they are.")
 @click.option("--where", multiple=True, metavar="LABEL=VALUE", help="Select by label.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
-def command(metric: str, spec: Path | None, where: tuple[str, ...], form: str) -> None:
+@click.option(
+    "--compared-to",
+    "to",
+    type=click.Choice(["anchor", "baseline", "source", "stable"]),
+    help="Show the ratio to this reference, measured in the same run, instead of the value.",
+)
+@click.option("--window", metavar="TIME", help="Only runs within this time of the last, e.g. 28d.")
+@click.option(
+    "--max-growth",
+    metavar="PERCENT/week",
+    help="A gate: fail when the metric surely grows faster, e.g. 10%/week.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json", "csv"]), default="text")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    metric: str,
+    spec: Path | None,
+    where: tuple[str, ...],
+    to: str | None,
+    window: str | None,
+    max_growth: str | None,
+    form: str,
+) -> None:
     """Show a metric over the stored runs.
 
-    Oldest first; runs that cannot be read are left out.
+    Oldest first, with the growth a week (Theil-Sen, with one-sided bounds). With --max-growth the
+    exit code is a gate's: 0 when all of the interval is within the limit, 1 when all of it is
+    beyond, 4 when it straddles or the history is short, 3 when the last run did not measure it.
     """
     with errors_as_json(form == "json"):
-        rows = _history(metric, root_of(spec) / FOLDER, where)
-    if form == "json":
-        click.echo(
-            json.dumps({"schema": "mlgate/history/v1", "metric": metric, "rows": rows}, indent=2)
+        limit = None if max_growth is None else _limit(max_growth)
+        found = read(
+            root_of(spec) / FOLDER,
+            metric,
+            where=_labels(where),
+            to=to,
+            within_s=None if window is None else _time(window),
         )
-        return
-    for row in rows:
-        labels = harmless(",".join(f"{k}={v}" for k, v in sorted(row["labels"].items())))
-        value = "–" if row["value"] is None else f"{row['value']:,.6g}"
-        interval = ""
-        if row["low"] is not None or row["high"] is not None:
-            low = "−∞" if row["low"] is None else f"{row['low']:.4g}"
-            high = "∞" if row["high"] is None else f"{row['high']:.4g}"
-            interval = f"  [{low}, {high}]"
-        click.echo(f"{row['run']}  {row['stage']}  {labels:<24}  {value}{interval}")
+        if not found.points:
+            raise _nothing(found, gated=limit is not None)
+    gates = [] if limit is None else gates_of(found, limit)
+    if form == "json":
+        click.echo(json.dumps(_document(found, gates), indent=2, ensure_ascii=False))
+    elif form == "csv":
+        click.echo(_table(found), nl=False)
+    else:
+        _show(found)
+    for gate in gates if form != "json" else ():
+        mark = paint(f"{MARKS[gate.rank]} {gate.outcome}", gate.rank)
+        click.echo(f"{mark}  {harmless(gate.message)}", err=form == "csv")
+    if gates:
+        ctx.exit(worst(gate.rank for gate in gates).exit_code)
 
 
-def _history(metric: str, root: Path, where: tuple[str, ...]) -> list[dict[str, Any]]:
+def _limit(text: str) -> float:
+    """`10%/week` or `10%` as a share a week."""
+    number = re.sub(r"\s*/\s*week$", "", text.strip())
+    try:
+        return Quantity.parse(number).within("1")
+    except ValueError:
+        raise UsageError(f"--max-growth {text}: write --max-growth 10%/week") from None
+
+
+def _time(text: str) -> float:
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise UsageError(f"--window {error}") from None
+
+
+def _labels(where: tuple[str, ...]) -> dict[str, str]:
     wanted = {}
     for pair in where:
         label, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"--where {pair}: write --where LABEL=VALUE")
         wanted[label] = value
-    rows: list[dict[str, Any]] = []
-    for run in stored_runs(root):
-        try:
-            report = judge(root, run).report
-        except MlgateError:  # a run that was stopped has no record to show
-            continue
-        rows += [{"run": run, **row} for row in _rows(report.results, metric, wanted)]
-    if not rows:
-        raise UsageError(
-            f"no stored run measured {metric}", hint="mlgate report --format json lists metrics"
-        )
-    return rows
+    return wanted
 
 
-def _rows(results: Any, metric: str, wanted: dict[str, str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "stage": stage,
-            "labels": m.labels,
-            "value": m.value,
-            "low": m.bounds[0].low if m.bounds else None,
-            "high": m.bounds[0].high if m.bounds else None,
-        }
-        for stage, result in results.items()
-        if isinstance(result, Ran)
-        for m in result.evidence.measurements
-        if m.name == metric and all(m.labels.get(k) == v for k, v in wanted.items())
-    ]
+def _nothing(found: History, *, gated: bool) -> MlgateError:
+    versus = f" against {found.to}" if found.to else ""
+    message = f"no stored run measured {found.metric}{versus}"
+    if found.unreadable:
+        hint = f"{len(found.unreadable)} stored runs cannot be read: {found.unreadable[-1]}, say"
+    elif found.to == "anchor":
+        hint = "add anchor: to the benchmark, a model that stays as it is"
+    else:
+        hint = "mlgate report --format json lists metrics"
+    # A gate without a measurement is an error of the run, as everywhere; else it is a typing error.
+    return MlgateError(message, hint=hint) if gated else UsageError(message, hint=hint)
+
+
+def _show(found: History) -> None:
+    for point in found.rows():
+        labels = harmless(_text(point))
+        value = "–" if point.value is None else f"{point.value:,.6g}"
+        interval = ""
+        if point.low is not None or point.high is not None:
+            low = "−∞" if point.low is None else f"{point.low:.4g}"
+            high = "∞" if point.high is None else f"{point.high:.4g}"
+            interval = f"  [{low}, {high}]"
+        note = f"  ({point.left_out})" if point.left_out and point.value is not None else ""
+        click.echo(f"{point.run}  {point.stage}  {labels:<24}  {value}{interval}{note}")
+    for line in found.lines():
+        counted = line.counted()
+        if len(counted) > 1:
+            called = harmless(title(found, line))
+            click.echo(f"\n{_bars(counted)}  {called} {_words(found, line)}")
+    if found.unreadable:
+        click.echo(f"\nnot readable: {', '.join(found.unreadable)}", err=True)
+
+
+def _words(found: History, line: Line) -> str:
+    try:
+        return trend.words(trend_of(line, found.confidence))
+    except ValueError as error:
+        return f"has no growth: {error}"
+
+
+def _bars(points: list[Point]) -> str:
+    """The last values as bars between the least and the largest of them."""
+    values = [point.value or 0.0 for point in points[-_WIDEST:]]
+    low, span = min(values), max(values) - min(values)
+    return "".join(_BARS[round((v - low) / span * 7) if span else 3] for v in values)
+
+
+def _text(point: Point) -> str:
+    return ",".join(f"{k}={v}" for k, v in sorted(point.labels.items()))
+
+
+def _row(point: Point) -> dict[str, Any]:
+    row = {name: getattr(point, name) for name in _COLUMNS}
+    return row | {"at": point.at.isoformat(), "cached": point.cached}
+
+
+def _document(found: History, gates: list[GateResult]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "schema": "mlgate/history/v1",
+        "metric": found.metric,
+        "compared_to": found.to,
+        "confidence": found.confidence,
+        "rows": [_row(point) for point in found.rows()],
+        "trends": [_trend(found, line) for line in found.lines()],
+        "gates": [gate.model_dump(mode="json") for gate in gates],
+        "unreadable": list(found.unreadable),
+    }
+    if gates:
+        document["outcome"] = str(worst(gate.rank for gate in gates))
+    return document
+
+
+def _trend(found: History, line: Line) -> dict[str, Any]:
+    row: dict[str, Any] = {"stage": line.stage, "labels": line.labels}
+    try:
+        growth = trend_of(line, found.confidence)
+    except ValueError as error:
+        return row | {"reason": f"no growth: {error}"}
+    return row | {
+        "growth_per_week": growth.growth,
+        "low": growth.low,
+        "high": growth.high,
+        "runs": growth.n,
+        "days": growth.days,
+    }
+
+
+def _table(found: History) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for point in found.rows():
+        row = _row(point) | {"labels": _text(point)}
+        writer.writerow(["" if row[name] is None else row[name] for name in _COLUMNS])
+    return text.getvalue()
