@@ -1,28 +1,34 @@
-"""The quantize search against a plain loop over onnxruntime's own quantizer, on the same models.
+"""The quantize search against a plain loop over onnxruntime's own quantizer, over many seeds.
 
-Both get calibration.parquet, search.parquet and confirm.parquet of a folder that
-`models/quantization_suite.py` wrote, and may lose one point of accuracy. The plain loop is what
-most tools do: calibrate anew for each setting, take the first whose point estimate on the search
-rows is good enough. `held out` is the loss on the confirm rows, which the plain loop never sees.
+    python -m tests.benchmarks.quantize_search suite/*
 
-Models named *_1.2, *_1.6 and *_outliers have channels scaled apart on purpose, which favours
-equalization; the rows with `equalize` off are printed beside them.
+Each folder is what `models/quantization_suite.py` wrote for one seed. Both tools get calibration
+and search rows and may lose one point of accuracy; mlgate has rows to confirm its winner on besides.
+The plain loop is what most tools do: calibrate anew for each setting, take the first whose point
+estimate on the search rows is good enough. `held out` is the loss on rows that no tool is given. A
+winner *fails* there when it loses more than a point; that is *proven* when the lower end of the
+paired 95 % interval is over a point too.
 
-CPU seconds are user + system of this process, imports excluded. Needs one core for some minutes.
+Models marked † have channels scaled apart on purpose, which favours equalization; the rows with
+`equalize` off are printed beside them. Models of one seed share their data, and those of one kind
+their weights, so the rows are fewer independent cases than they are many.
+
+CPU seconds are user + system of this process, imports excluded, one thread.
 """
 
 import argparse
 import contextlib
 import io
+import json
 import logging
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -33,22 +39,22 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mlgate.evidence import Evidence
+from mlgate.stages.quantize.comparison import proportion
 from mlgate.stages.quantize.session import Session
-from tests.stages.quantize.jobs import quantize
+from tests.benchmarks.quantize_suite import POINT, TITLES, held_out, models, right, rows, searched
 
-POINT = 0.01
-SIDE = 16
+CALIBRATION = 256
+PLAIN = "plain loop"
 VARIANTS: dict[str, dict[str, Any]] = {
     "mlgate": {},
     "mlgate, no equalize": {"prepare": ["preprocess", "bias-correct"]},
-    "mlgate, int8 only": {"ladder": ["int8-qdq", "int8-qdq-mixed"]},
 }
 METHODS = {
     "MinMax": CalibrationMethod.MinMax,
     "Entropy": CalibrationMethod.Entropy,
     "Percentile": CalibrationMethod.Percentile,
 }
+Found = dict[str, Any]
 
 
 class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -60,23 +66,6 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self.batches, None)
-
-
-def rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(images [n, 1, side, side], labels [n])."""
-    table = pq.read_table(path)
-    pixels = np.stack([table[c].to_numpy() for c in table.column_names if c != "digit"], axis=1)
-    return pixels.reshape(-1, 1, SIDE, SIDE).astype(np.float32), table["digit"].to_numpy()
-
-
-def right(model: Path, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which answers are right [n]."""
-    session = Session(model)
-    name = session.inputs[0].name
-    feeds = ({name: images[i : i + 32]} for i in range(0, len(images), 32))
-    scores = np.concatenate([next(iter(out.values())) for out in session.stream(feeds)])
-    found: np.ndarray = scores.argmax(axis=1) == labels
-    return found
 
 
 def settings(model: Path, out: Path, name: str, images: np.ndarray) -> Iterator[str]:
@@ -100,73 +89,102 @@ def settings(model: Path, out: Path, name: str, images: np.ndarray) -> Iterator[
             yield f"{method} {'per-channel' if per_channel else 'per-tensor'}"
 
 
-def plain(model: Path, data: Path) -> dict[str, Any]:
+def plain(model: Path) -> Found:
     """The plain loop: the first setting whose point estimate on the search rows is good enough."""
     begin = time.process_time()
+    data = model.parent / "data"
     calibration, _ = rows(data / "calibration.parquet")
-    search, confirm = rows(data / "search.parquet"), rows(data / "confirm.parquet")
+    search = rows(data / "search.parquet")
     name = Session(model).inputs[0].name
     base = right(model, *search).mean()
-    found: dict[str, Any] = {"winner": "none", "size": 1.0, "drop": 0.0, "approved": False}
+    found: Found = {"winner": "none", "size": 1.0, "approved": False}
     trials = 0
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         out = Path(folder) / "q.onnx"
-        for setting in settings(model, out, name, calibration[:256]):
+        for setting in settings(model, out, name, calibration[:CALIBRATION]):
             trials += 1
-            if right(out, *search).mean() >= base - POINT:
-                found["cpu"] = time.process_time() - begin
-                found["winner"], found["approved"] = setting, True
+            if right(out, *search).mean() >= base - POINT - 1e-12:
+                found |= {"winner": setting, "approved": True, "bytes": out.read_bytes()}
                 found["size"] = out.stat().st_size / model.stat().st_size
-                found["drop"] = right(model, *confirm).mean() - right(out, *confirm).mean()
                 break
-    found.setdefault("cpu", time.process_time() - begin)
-    samples = len(search[1])
-    inferences = (trials + 1) * samples + max(trials - 1, 0) * 256
-    return {**found, "trials": trials, "passes": max(trials - 1, 0), "inferences": inferences}
+    found["cpu"] = time.process_time() - begin
+    passes = max(trials - 1, 0)
+    inferences = (trials + 1) * len(search[1]) + passes * CALIBRATION
+    return {**found, "trials": trials, "passes": passes, "inferences": inferences}
 
 
-def searched(model: Path, data: Path, **changes: Any) -> dict[str, Any]:
-    """One run of the stage."""
-    options = {
-        "model": str(model),
-        "calibration": {"dataset": str(data / "calibration.parquet"), "samples": 256},
-        "search": {"dataset": str(data / "search.parquet"), "label": "digit"},
-        "evaluation": {
-            "dataset": str(data / "confirm.parquet"),
-            "label": "digit",
-            "confirm": 1,
-            "inputs": {Session(model).inputs[0].name: {"columns": "pixel_*"}},
-        },
-        "gates": [{"metric": "accuracy", "compared_to": "source", "max_drop": POINT}],
-        **changes,
-    }
+def timed(model: Path, **changes: Any) -> Found:
+    """One run of the stage, with its CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.process_time()
-        evidence = quantize(options, Path(folder))
-        cpu = time.process_time() - begin
-    return {"cpu": cpu, "winner": evidence.details["winner"], **figures(evidence)}
+        found = searched(model, Path(folder), **changes)
+        return {**found, "cpu": time.process_time() - begin}
 
 
-def figures(evidence: Evidence) -> dict[str, Any]:
-    values = {m.name: m.value for m in evidence.measurements if not m.labels}
-    (accuracy,) = (c for c in evidence.comparisons if c.name == "accuracy")
-    return {
-        "approved": evidence.details["approved"],
-        "size": values["size_ratio"],
-        "drop": (accuracy.reference or 0) - (accuracy.value or 0),
-        "trials": values["trials"],
-        "passes": values["calibration_passes"],
-        "inferences": values["sample_inferences"],
-    }
+def with_loss(found: Found, model: Path) -> Found:
+    """`found` with what an approved model loses on the held-out rows, its bytes left out."""
+    data = found.pop("bytes", b"")
+    if found["approved"]:
+        loss = held_out(model, data)
+        found |= {"drop": loss.drop, "fails": loss.over, "proven": loss.proven}
+    return found
 
 
-def line(model: str, tool: str, found: dict[str, Any], base: float) -> str:
-    verdict = "approved" if found["approved"] else "refused"
+def compared(model: Path, seed: str) -> Iterator[Found]:
+    """What each tool found for one model."""
+    peer = with_loss(plain(model), model)
+    yield {"model": model.stem, "seed": seed, "tool": PLAIN, "ratio": 1.0, **peer}
+    for tool, changes in VARIANTS.items():
+        found = with_loss(timed(model, **changes), model)
+        ratio = found["cpu"] / peer["cpu"]
+        yield {"model": model.stem, "seed": seed, "tool": tool, "ratio": ratio, **found}
+
+
+def line(found: Found) -> str:
+    loss = f"{100 * found['drop']:+.2f}" if found["approved"] else "–"
     return (
-        f"| {model} | {tool} | {found['trials']:.0f} | {found['passes']:.0f} | "
-        f"{found['inferences']:.0f} | {found['cpu']:.2f} | {found['cpu'] / base:.2f} | "
-        f"{found['size']:.3f} | {100 * found['drop']:+.2f} | {verdict} | {found['winner']} |"
+        f"| {TITLES[found['model']]} | {found['seed']} | {found['tool']} | {found['trials']:.0f} | "
+        f"{found['passes']:.0f} | {found['inferences']:,.0f} | {found['cpu']:.2f} | "
+        f"{found['ratio']:.2f} | {found['size']:.3f} | {loss} | {found['winner']} |"
     )
+
+
+def spread(values: list[float], form: str) -> str:
+    """The median, and the largest in brackets where it is another."""
+    middle, most = format(median(values), form), format(max(values), form)
+    return middle if middle == most else f"{middle} ({most})"
+
+
+def summary(model: str, tool: str, group: list[Found]) -> str:
+    """One row over all seeds: medians, with the largest in brackets."""
+    good = [found for found in group if found["approved"]]
+    cells = [TITLES[model], tool, f"{len(good)} of {len(group)}"]
+    forms = {"trials": ".0f", "passes": ".0f", "inferences": ",.0f", "cpu": ".2f", "ratio": ".2f"}
+    cells += [spread([found[key] for found in group], form) for key, form in forms.items()]
+    if good:
+        drops = [100 * found["drop"] + 0.0 for found in good]
+        cells += [
+            spread([found["size"] for found in good], ".3f"),
+            f"{mean(drops):+.2f} ({max(drops):+.2f})",
+            f"{sum(found['fails'] for found in good)}",
+            f"{sum(found['proven'] for found in good)}",
+        ]
+    else:
+        cells += ["–"] * 4
+    return "| " + " | ".join(cells) + " |"
+
+
+def failures(tool: str, group: list[Found]) -> Iterator[str]:
+    """How many winners fail on held-out rows, with the exact one-sided 95 % bound."""
+    good = [found for found in group if found["approved"]]
+    for word in ("fails", "proven"):
+        count = sum(found[word] for found in good)
+        high = proportion(count, len(good), 0.95)[2] if good else 1.0
+        yield (
+            f"{tool}: of {len(good)} winners, {count} lose over a point on held-out rows"
+            f"{', proven' if word == 'proven' else ''}; the rate is at most {100 * high:.1f} % "
+            "(Clopper–Pearson, one-sided 95 %)"
+        )
 
 
 def main() -> None:
@@ -174,30 +192,40 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folders", type=Path, nargs="+", help="folders of the training script")
+    parser.add_argument("--models", nargs="+", choices=sorted(TITLES), help="default: all")
+    parser.add_argument("--rows", action="store_true", help="print every run, too")
+    parser.add_argument("--json", type=Path, help="also write every run here, one per line")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
+    found: list[Found] = []
+    if options.rows:
+        print(
+            "| model | seed | tool | trials | calibration passes | sample inferences | CPU s ",
+            end="",
+        )
+        print("| CPU over plain | size | held out, points | winner |\n|" + "---|" * 11)
+    for folder in options.folders:
+        for model in models(folder, options.models):
+            for one in compared(model, folder.name):
+                found.append(one)
+                if options.rows:
+                    print(line(one), flush=True)
+                if options.json:
+                    with options.json.open("a") as file:
+                        file.write(json.dumps(one, default=float) + "\n")
     print(
-        "| model | tool | trials | calibration passes | sample inferences | CPU s | CPU over ",
+        "\n| model | tool | approved | trials | calibration passes | sample inferences | CPU s ",
         end="",
     )
-    print("plain | size | held out, points | verdict | winner |")
-    print("|" + "---|" * 11)
-    lost: dict[str, list[bool]] = {}
-    for folder in options.folders:
-        for model in sorted(folder.glob("*.onnx")):
-            data = folder / "data"
-            peer = plain(model, data)
-            title = f"{model.stem} ({folder.name})"
-            print(line(title, "plain loop", peer, peer["cpu"]), flush=True)
-            if peer["approved"]:
-                lost.setdefault("plain loop", []).append(peer["drop"] > POINT)
-            for tool, changes in VARIANTS.items():
-                found = searched(model, data, **changes)
-                print(line(title, tool, found, peer["cpu"]), flush=True)
-                if found["approved"]:
-                    lost.setdefault(tool, []).append(found["drop"] > POINT)
-    for tool, failures in lost.items():
-        print(f"{tool}: {sum(failures)} of {len(failures)} winners lose over a point, held out")
+    print("| CPU over plain | size | held out, points | fail | proven |\n|" + "---|" * 12)
+    tools = [PLAIN, *VARIANTS]
+    for name in TITLES:
+        for tool in tools:
+            group = [one for one in found if (one["model"], one["tool"]) == (name, tool)]
+            if group:
+                print(summary(name, tool, group))
+    for tool in tools:
+        print(*failures(tool, [one for one in found if one["tool"] == tool]), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Write train, calibration, search and confirm sets of 16 x 16 digit images as Parquet.
+"""Write train, calibration, search, confirm and heldout sets of 16 x 16 digit images as Parquet.
 
 scikit-learn's 1,797 real digits are too few to resolve a one-point difference, so each is drawn
-several times: turned, scaled, moved, faded, with noise. The four sets share no source image. Draws
-of one source image are related: intervals that take the rows of `confirm` (two draws of each of 600
-images) as independent are somewhat too narrow.
+several times: turned, scaled, moved, faded, with noise, all from the seed. The five sets share no
+source image, and no tool ever gets `heldout`. Draws of one source image are related: intervals
+that take the rows of `confirm` (three draws of each of 400 images) or `heldout` (five of each of
+400) as independent are somewhat too narrow.
 
 Columns: pixel_0_0 … pixel_15_15 (float, 0…1) and digit (int64). Needs torch, scikit-learn and
 pyarrow.
@@ -22,8 +23,8 @@ from sklearn.model_selection import train_test_split
 
 SIDE = 16
 LABEL = "digit"
-SOURCES = {"train": 697, "calibration": 200, "search": 300, "confirm": 600}
-DRAWS = {"train": 1, "calibration": 3, "search": 2, "confirm": 2}
+SOURCES = {"train": 697, "calibration": 100, "search": 200, "confirm": 400, "heldout": 400}
+DRAWS = {"train": 1, "calibration": 3, "search": 3, "confirm": 3, "heldout": 5}
 NOISE = 0.08
 
 
@@ -81,7 +82,7 @@ def as_table(images: torch.Tensor, labels: torch.Tensor) -> pa.Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the four files")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the five files")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@
   depthwise_1.6.onnx    the same function, sigma 1.6
   vit.onnx              a vision transformer, as trained
   vit_outliers.onnx     the same function, some LayerNorm gammas 30 to 60 times larger
-  data/*.parquet        train, calibration, search, confirm (see images.py)
+  data/*.parquet        train, calibration, search, confirm, heldout (see images.py)
 
 The scaled models favour tools that equalise channels, by construction; report the natural ones
 beside them. Needs torch, scikit-learn, pyarrow and onnx; about two minutes on one core.
@@ -60,7 +60,7 @@ def main() -> None:
         table = images.as_table(*images.drawn_set(part, options.seed))
         pq.write_table(table, options.out / "data" / f"{part}.parquet", compression="zstd")
     source, labels = images.sources(options.seed)["train"]
-    search, confirm = (images.drawn_set(part, options.seed) for part in ("search", "confirm"))
+    search, heldout = (images.drawn_set(part, options.seed) for part in ("search", "heldout"))
     for name, build in NETWORKS.items():
         if options.only and name not in options.only:
             continue
@@ -75,7 +75,7 @@ def main() -> None:
             print(
                 f"{file}.onnx: {len(model):,} bytes, trained in {spent:.0f} CPU s, "
                 f"accuracy on search {accuracy(variant, *search):.4f}, "
-                f"on confirm {accuracy(variant, *confirm):.4f}",
+                f"on heldout {accuracy(variant, *heldout):.4f}",
                 flush=True,
             )
 
