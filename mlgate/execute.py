@@ -261,9 +261,10 @@ class Execution:
             running.process.wait()
         _bury(running.process)  # and whatever it left behind
         result = self._answer(running)
-        if isinstance(result, Broke) and running.attempt < node.options.retries:
+        wrong = _error(result)
+        if wrong is not None and running.attempt < node.options.retries:
             self._again[node.id] = running.attempt + 1
-            self.tell(News(node.id, "retry", result.message))
+            self.tell(News(node.id, "retry", wrong))
             return
         if isinstance(result, Ran):
             self._keep(node, result)
@@ -366,6 +367,13 @@ def blocked(node: Node, results: Mapping[str, Result]) -> NotRun | None:
             }[outcome]
             return NotRun(f"{other} {how}", outcome)
     return None
+
+
+def _error(result: Ran | Broke) -> str | None:
+    """Why there is no answer, where trying again may give one."""
+    if isinstance(result, Broke):
+        return result.message
+    return next((gate.message for gate in result.gates if gate.rank is Outcome.ERROR), None)
 
 
 def _alone(node: Node) -> bool:

@@ -159,10 +159,11 @@ def test_a_timeout(tmp_path: Path) -> None:
     assert time.monotonic() - started < 30
 
 
-def test_retries(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("act", "tries"), [("raise", 2), ("nothing", 2), ("measure", 0)])
+def test_retries(tmp_path: Path, act: str, tries: int) -> None:
     heard = Heard()
-    run(project(tmp_path, a=probe(act="raise", retries=2)), heard)
-    assert heard.of("a").count("retry") == 2
+    run(project(tmp_path, a=probe(act=act, retries=2)), heard)
+    assert heard.of("a").count("retry") == tries
 
 
 def test_stages_run_side_by_side_and_an_exclusive_one_alone(tmp_path: Path) -> None:
