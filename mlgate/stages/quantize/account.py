@@ -5,7 +5,7 @@ from pydantic import JsonValue
 from mlgate.evidence import Comparison, Measurement, digest_of, rounded
 from mlgate.stages.quantize import metrics, ranges
 from mlgate.stages.quantize.comparison import Pairs, holm
-from mlgate.stages.quantize.parts import Parts
+from mlgate.stages.quantize.looks import Look
 from mlgate.stages.quantize.prepare import Prepared
 from mlgate.stages.quantize.provenance import instruction_sets
 from mlgate.stages.quantize.scoring import Seen
@@ -15,7 +15,7 @@ from mlgate.stages.quantize.trial import Bench, Trial
 
 
 def details(
-    bench: Bench, parts: Parts, winner: Trial, search: Search, prepared: Prepared, seen: Seen
+    bench: Bench, winner: Trial, search: Search, prepared: Prepared, seen: Seen, look: Look
 ) -> dict[str, JsonValue]:
     """Everything about the search that no gate reads. No times but the latencies asked for."""
     found: dict[str, JsonValue] = {
@@ -25,12 +25,18 @@ def details(
         "parts": {
             name: {"samples": len(samples), "digest": samples.digest()}
             for name, samples in (
-                ("calibration", parts.calibration),
-                ("search", parts.search),
-                ("confirm", parts.confirm),
+                ("calibration", bench.parts.calibration),
+                ("search", bench.parts.search),
+                ("confirm", bench.parts.confirm),
             )
         },
-        "rules": dict(parts.account),
+        "rules": dict(bench.parts.account),
+        "looks": {
+            "at": [{"rows": x.rows, "share": rounded(x.share)} for x in bench.confirm.looks],
+            "ended": look.rows,
+            "rule": "confirm rows are met in the order of seeded hashes; an interval at a look "
+            "errs at most `share` as often as its confidence says",
+        },
         "batch_size": bench.source.fixed_batch or bench.batch_size,
         "instruction_sets": list(instruction_sets()),
     }

@@ -23,6 +23,7 @@ from mlgate.stages.quantize.calibrate import calibrate
 from mlgate.stages.quantize.candidates import Candidate, Workshop, ladder
 from mlgate.stages.quantize.cascade import Operating, operate
 from mlgate.stages.quantize.custom import load
+from mlgate.stages.quantize.looks import Look
 from mlgate.stages.quantize.metrics import answers
 from mlgate.stages.quantize.outcome import (
     judged,
@@ -33,7 +34,7 @@ from mlgate.stages.quantize.outcome import (
 from mlgate.stages.quantize.parts import Parts, probe_of, read_parts
 from mlgate.stages.quantize.prepare import Prepared, prepare
 from mlgate.stages.quantize.provenance import origin
-from mlgate.stages.quantize.scoring import Array, Row, Scoring, Seen
+from mlgate.stages.quantize.scoring import Row, Scoring, Seen
 from mlgate.stages.quantize.search import Search
 from mlgate.stages.quantize.session import Session
 from mlgate.stages.quantize.spec import PythonMetric, Quantize
@@ -41,7 +42,8 @@ from mlgate.stages.quantize.tasks import score
 from mlgate.stages.quantize.trial import Bench, Trial
 from mlgate.stages.quantize.vectors import measure_vectors
 
-_PROBE = 64
+_PROBE = 64  # samples that show which layers are sensitive
+_CHECKED = 16  # samples on which a step of preparation must change nothing
 
 
 def measure(job: Job[Quantize]) -> Evidence:
@@ -59,9 +61,7 @@ def measure(job: Job[Quantize]) -> Evidence:
     idle = _nothing_to_quantize(job, source, path.name)
     parts = read_parts(job, session.inputs)
     bench = _bench(job, session, graph.size_on_disk(path), parts)
-    baseline = bench.answers_of(session, parts.search)
-    bench.baseline.update(baseline)
-    _refuse_constant(bench, baseline[bench.scoring.output])
+    _refuse_constant(bench)
     digest = located.digest or digest_of(path.read_bytes())
     if idle:
         return _passed_through(job, bench, parts, path, digest)
@@ -86,8 +86,7 @@ def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Ben
     return Bench(
         source=session,
         source_bytes=size,
-        search=parts.search,
-        confirm_count=len(parts.confirm),
+        parts=parts,
         scoring=Scoring(
             task=options.task,
             output=output,
@@ -104,18 +103,24 @@ def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Ben
         batch_size=options.batch_size,
         threads=job.threads,
         time=options.wants_latency,
+        # A threshold has to be chosen on many rows, and a share is proved on many.
+        whole=options.cascade is not None,
+        seed=options.evaluation.seed if options.evaluation else 0,
     )
 
 
-def _refuse_constant(bench: Bench, scores: Array) -> None:
+def _refuse_constant(bench: Bench) -> None:
     if bench.scoring.task != "classification":
         return
-    said = answers(scores, bench.scoring.threshold)
-    if (said == said[0]).all():
-        raise StageError(
-            f"the source model answers class {said[0]} for all {len(said)} search samples",
-            hint="nothing can be compared with that: check output, threshold and the inputs' scale",
-        )
+    for number in range(len(bench.search.looks)):
+        scores = bench.search.known(number)[bench.scoring.output]
+        said = answers(scores, bench.scoring.threshold)
+        if (said != said[0]).any():
+            return
+    raise StageError(
+        f"the source model answers class {said[0]} for all {len(said)} search samples",
+        hint="nothing can be compared with that: check output, threshold and the inputs' scale",
+    )
 
 
 def _searched(
@@ -129,8 +134,9 @@ def _searched(
     options = job.options
     size = bench.source.fixed_batch or options.batch_size
     probe = next(probe_of(parts.calibration, _PROBE).batches(bench.source.fixed_batch or _PROBE))
-    prepared = prepare(source, options.prepare, probe, job.workdir)
-    bench.inferences += len(next(iter(probe.values()))) * (1 + len(prepared.account))
+    few = {name: values[: bench.source.fixed_batch or _CHECKED] for name, values in probe.items()}
+    prepared = prepare(source, options.prepare, few, job.workdir)
+    bench.inferences += len(next(iter(few.values()))) * (1 + len(prepared.account))
     _check_names(options.exclude, prepared.model, source)
     job.tell(Progress("calibrating"))
     calibration = calibrate(prepared.model, parts.calibration.batches(size), threads=job.threads)
@@ -172,18 +178,15 @@ def _confirmed(
     path: Path,
 ) -> Evidence:
     options = job.options
-    job.tell(Progress(f"confirming {trial.candidate.name} on {len(parts.confirm)} samples"))
     session = Session(trial.data, name=trial.candidate.name)
-    before = bench.answers_of(bench.source, parts.confirm)
-    after = bench.answers_of(session, parts.confirm)
-    seen = Seen(before, after, parts.confirm.labels, parts.confirm.slices)
-    rows: tuple[Row, ...] = (*score(bench.scoring, seen), *bench.sizes(trial.data))
+    look, seen = _looked(job, bench, trial, session)
+    found = score(bench.scoring.spending(look.share), seen)
+    rows: tuple[Row, ...] = (*found, *bench.sizes(trial.data))
     if bench.time:
         rows += bench.latency(session, parts.confirm)
     operating: Operating | None = None
     if options.cascade is not None:
-        inner = bench.answers_of(session, parts.search)
-        tuned = Seen(bench.baseline, inner, parts.search.labels, parts.search.slices)
+        ((_, tuned),) = bench.search.compared(session)
         operating = operate(options.cascade, bench.scoring, tuned, seen, bench.confidence)
         rows += operating.rows
     rows += _counts(bench, passes=1)
@@ -195,11 +198,21 @@ def _confirmed(
     if operating is not None and operating.data and not refused:
         point = written(job, f"{path.stem}.cascade.json", operating.data)
         outputs["cascade"] = point.model_copy(update={"media_type": "application/json"})
-    details = account.details(bench, parts, trial, search, prepared, seen)
+    details = account.details(bench, trial, search, prepared, seen, look)
     details |= verdict_details(results, refused)
     if operating is not None:
         details["cascade"] = operating.details
     return whole(job, rows, outputs, details)
+
+
+def _looked(job: Job[Quantize], bench: Bench, trial: Trial, session: Session) -> tuple[Look, Seen]:
+    """The confirm samples, as far as one must look, and the look at which they were enough."""
+    scoring = bench.scoring.gated()
+    for look, seen in bench.confirm.compared(session):
+        job.tell(Progress(f"confirming {trial.candidate.name}", look.rows, bench.confirm.last.rows))
+        if look == bench.confirm.last or bench.decided(score(scoring.spending(look.share), seen)):
+            break
+    return look, seen
 
 
 def _nothing_to_quantize(job: Job[Quantize], source: onnx.ModelProto, name: str) -> bool:

@@ -7,7 +7,7 @@ image, and not only no row number, is in both.
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -75,6 +75,18 @@ class Samples:
     def without(self, others: "Samples") -> "Samples":
         """These samples except those that `others` has too."""
         return self.take(np.flatnonzero(~np.isin(self.hashes, others.hashes)))
+
+    def drawn(self, seed: int) -> NDArray[np.intp]:
+        """Indices of all samples in an order that looks random and goes by content [n]."""
+        keys = [hashlib.sha256(b"order %d:" % seed + h).digest() for h in _bytes(self.hashes)]
+        return np.array(sorted(range(len(self)), key=keys.__getitem__), dtype=np.intp)
+
+    def in_memory(self) -> "Samples":
+        """These samples, read once and kept where they are few."""
+        few = len(self) * _width(self.fillings) <= KEPT_BYTES
+        if self.kept is not None or not len(self) or not few:
+            return self
+        return replace(self, kept=_joined(list(self.batches(len(self)))))
 
     def digest(self) -> str:
         """SHA-256 of the set of samples, as `sha256:<hex>`; their order does not matter."""
@@ -192,8 +204,7 @@ def _read_chosen(
 ) -> Iterator[tuple[Feeds, dict[str, Array]]]:
     columns = list(dict.fromkeys([*(c for f in fillings for c in f.columns), *extra]))
     start = 0
-    width = sum(8 * math.prod(f.shape) for f in fillings)
-    size = max(1, min(1024, _READ_BYTES // max(width, 1)))
+    size = max(1, min(1024, _READ_BYTES // max(_width(fillings), 1)))
     for batch in rows.batches(columns or list(rows.names[:1]), size):
         count = len(next(iter(batch.values())))
         inside = chosen[(chosen >= start) & (chosen < start + count)] - start
@@ -208,6 +219,11 @@ def _read_chosen(
             }
             yield feeds, {name: picked[name] for name in extra}
         start += count
+
+
+def _width(fillings: Sequence[Filling]) -> int:
+    """Bytes of one row, at most."""
+    return sum(8 * math.prod(f.shape) for f in fillings)
 
 
 def _hash(feeds: Feeds, index: int) -> bytes:

@@ -2,7 +2,8 @@
 
 A gate on the change of a proportion looks at the paired score interval, every other metric at a
 bootstrap over samples. `projected` foresees the intervals on another number of samples; that is
-how the search guesses whether a candidate would be confirmed.
+how the search guesses whether a candidate would be confirmed. An interval may be worked out at
+another level than the confidence that it stands for, where several looks share a gate's error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,14 +50,29 @@ class Scoring:
     by_class_and_slice: bool = False
     projected: float = 1.0
     only_wanted: bool = False
+    spent: float = 1.0
+    at_most: float = 1.0
+
+    def gated(self) -> "Scoring":
+        """The same, and only what gates look at."""
+        return replace(self, only_wanted=True)
 
     def foreseeing(self, factor: float) -> "Scoring":
-        """The same, for `factor` times as many samples, and only what gates look at."""
-        return replace(self, projected=factor, only_wanted=True)
+        """The same, for `factor` times as many samples."""
+        return replace(self, projected=factor)
 
-    def at(self, confidences: tuple[float, ...]) -> "Scoring":
-        """The same at other confidences."""
-        return replace(self, confidences=confidences)
+    def spending(self, share: float) -> "Scoring":
+        """The same, where each interval may err only `share` as often as its confidence says."""
+        return replace(self, spent=share)
+
+    def loosely(self, level: float) -> "Scoring":
+        """The same with intervals at `level` at most, whatever confidence they stand for."""
+        return replace(self, at_most=level)
+
+    @property
+    def levels(self) -> tuple[tuple[float, float], ...]:
+        """(the confidence an interval stands for, the level that it is worked out at)."""
+        return tuple((c, min(1 - (1 - c) * self.spent, self.at_most)) for c in self.confidences)
 
     def wants(self, name: str) -> bool:
         return not self.only_wanted or name in self.wanted
@@ -95,7 +111,7 @@ def share(scoring: Scoring, name: str, right: Flags, labels: Mapping[str, str]) 
     if n == 0:
         return unmeasured(name, "no sample to measure it on", labels=labels)
     hits = float(np.count_nonzero(right))
-    bounds = [proportion(hits * k, n * k, c) for c in scoring.confidences]
+    bounds = [(c, *proportion(hits * k, n * k, level)[1:]) for c, level in scoring.levels]
     return measured(name, hits / n, labels=labels, bounds=bounds, n=n)
 
 
@@ -109,11 +125,11 @@ def paired(
         return
     pairs = Pairs.of(before, after).scaled(k)
     had = float(np.count_nonzero(before))
-    differences = [pairs.interval(c) for c in scoring.confidences]
+    differences = [(c, *pairs.interval(level)[1:]) for c, level in scoring.levels]
     ratios = []
-    for c in scoring.confidences if had else ():
-        # The change and the level it is a share of, each at half the error: both hold at `c`.
-        half = (1 + c) / 2
+    for c, level in scoring.levels if had else ():
+        # The change and what it is a share of, each at half the error: both hold at `level`.
+        half = (1 + level) / 2
         _, low, high = pairs.interval(half)
         least = max(proportion(had * k, n * k, half)[1], 1e-12)
         ratios.append((c, max(0.0, 1 + min(low / least, low)), 1 + max(high / least, high)))
@@ -163,10 +179,18 @@ def _measurement(
     n: int,
     labels: Mapping[str, str],
 ) -> Measurement:
-    bounds = percentiles(draws, value, n, scoring.confidences, scoring.projected)
+    bounds = _bounds(scoring, draws, value, n)
     if not bounds:
         return unmeasured(name, _why_not(name, n), labels=labels)
     return measured(name, value, labels=labels, bounds=bounds, n=n)
+
+
+def _bounds(
+    scoring: Scoring, draws: NDArray[np.float64], center: float, n: int
+) -> tuple[Interval, ...]:
+    found = percentiles(draws, center, n, [level for _, level in scoring.levels], scoring.projected)
+    # None where the draws have no finite values.
+    return tuple((c, *ends[1:]) for c, ends in zip(scoring.confidences, found, strict=False))
 
 
 def _change(
@@ -180,7 +204,7 @@ def _change(
     reference, value = sides
 
     def bounds(values: NDArray[np.float64], center: float) -> tuple[Interval, ...]:
-        return percentiles(values, center, n, scoring.confidences, scoring.projected)
+        return _bounds(scoring, values, center, n)
 
     differences = bounds(draws[:, 1] - draws[:, 0], value - reference)
     if not differences:

@@ -47,7 +47,7 @@ class Limits(Frozen):
 class Calibration(Dataset):
     """Rows that show the model's activations; labels are not needed."""
 
-    samples: int = Field(256, ge=1, description="Rows used, chosen by a seeded rule.")
+    samples: int = Field(128, ge=1, description="Rows used, chosen by a seeded rule.")
 
 
 class PythonMetric(Frozen):

@@ -1,10 +1,9 @@
 """One candidate's trial: its size, its latency, then its accuracy on the search part.
 
 What is cheap comes first: a candidate that is too large or too slow never costs an accuracy
-measurement. The accuracy is looked at four times, and the trial ends when the answer is known:
-when no answer to the remaining samples could save the candidate, or when a gate is decided at a
-confidence that shares the gate's error among the looks (Bonferroni). The confirm part is not
-touched here, so no look costs the verdict any error rate.
+measurement. The search rows are met block by block (`looks`). A trial ends as soon as the
+candidate would be confirmed, were its shares those of the confirm part too, or has little chance
+to be. Nothing here decides a gate, so no look costs the verdict any error rate.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,24 +12,26 @@ from typing import Final
 
 import numpy as np
 
-from mlgate.errors import StageError
 from mlgate.evidence import Comparison, Evidence, Measurement, measured, rounded
 from mlgate.gate import Gate, GateResult, Outcome, judge
+from mlgate.stages.quantize.blocks import Blocks, joined
 from mlgate.stages.quantize.candidates import Candidate
 from mlgate.stages.quantize.comparison import Interval, percentiles, resample
-from mlgate.stages.quantize.metrics import answers
+from mlgate.stages.quantize.looks import Look, confirm_looks, may_promise, search_looks
+from mlgate.stages.quantize.parts import Parts
 from mlgate.stages.quantize.samples import Samples
-from mlgate.stages.quantize.scoring import Row, Scoring, Seen, bounds_of
+from mlgate.stages.quantize.scoring import Row, Scoring, bounds_of
 from mlgate.stages.quantize.session import Array, Feeds, Session, latencies_ms
-from mlgate.stages.quantize.tasks import score, truth_of
+from mlgate.stages.quantize.tasks import score
 
-_LOOKS: Final = (0.125, 0.25, 0.5)
+_GIVE_UP: Final = 0.9  # level of the interval that a candidate ends at, when it is beyond the limit
 _SIZE: Final = frozenset({"size_bytes", "size_ratio"})
 _TIME: Final = frozenset({"latency_ms.p50", "speedup"})
 _LATER: Final = frozenset(
     {"trials", "calibration_passes", "sample_inferences", "cascade.accuracy", "cascade.share"}
 )
 _ROUNDS: Final = 60
+_EARLY: Final = {"on_inconclusive": "extend"}
 
 
 @dataclass(frozen=True)
@@ -57,24 +58,41 @@ class Bench:
 
     source: Session
     source_bytes: int
-    search: Samples
-    confirm_count: int
+    parts: Parts
     scoring: Scoring
     gates: tuple[Gate, ...]
     confidence: float
     batch_size: int
     threads: int
     time: bool
+    whole: bool
+    seed: int
     inferences: int = 0
     trials: int = 0
     tried: list[Trial] = field(default_factory=list)
-    baseline: dict[str, Array] = field(default_factory=dict)
+    search: Blocks = field(init=False)
+    confirm: Blocks = field(init=False)
+
+    def __post_init__(self) -> None:
+        search, confirm = self.parts.search, self.parts.confirm
+        looks = (
+            ((Look(len(search)),), (Look(len(confirm)),))
+            if self.whole
+            else (
+                search_looks(self.gates, search),
+                confirm_looks(self.gates, self.confidence, confirm),
+            )
+        )
+        self.search, self.confirm = (
+            Blocks(samples, planned, self.seed, self.source, self.answers_of)
+            for samples, planned in zip((search, confirm), looks, strict=True)
+        )
 
     def answers_of(self, session: Session, samples: Samples) -> dict[str, Array]:
         """All outputs [n, …] on all samples."""
         parts = list(session.stream(self.batches(session, samples), threads=self.threads))
         self.inferences += len(samples)
-        return _joined(parts)
+        return joined(parts)
 
     def batches(self, session: Session, samples: Samples) -> Iterator[Feeds]:
         """Feeds of the fixed batch size, or of the model's own."""
@@ -118,7 +136,7 @@ class Bench:
             return Trial(candidate, data, rows, 0, False, "too large", results)
         session = Session(data, name=candidate.name)
         if self.time:
-            rows += self.latency(session, self.search)
+            rows += self.latency(session, self.search.samples)
             results += self.judged(rows, _TIME)
             if not _hold(results):
                 return Trial(candidate, data, rows, 0, False, "too slow", results)
@@ -133,60 +151,43 @@ class Bench:
         rows: tuple[Row, ...],
         results: tuple[GateResult, ...],
     ) -> Trial:
-        count = len(self.search)
-        looks = [round(share * count) for share in _LOOKS]
-        parts: list[dict[str, Array]] = []
-        seen, looked = 0, 0
-        batches = self.batches(session, self.search)
-        for outputs in session.stream(batches, threads=1):
-            parts.append(outputs)
-            seen += len(next(iter(outputs.values())))
-            due = [look for look in looks if looked < look <= seen]
-            if not due or seen == count:
-                continue
-            looked = due[-1]
-            # One array per output from here on: joining again and again would be quadratic.
-            parts = [_joined(parts)]
-            found = self._early(self._seen(parts[0], seen), seen)
-            if found is not None:
-                self.inferences += seen
-                ended, early = found
-                return Trial(candidate, data, rows, seen, False, ended, results + early)
-        self.inferences += count
-        scoring = self.scoring.foreseeing(self.confirm_count / count)
-        found_rows = score(scoring, self._seen(_joined(parts), count))
-        results += self.judged(rows + found_rows, None)
-        good = _hold(results)
-        plain = score(self.scoring.foreseeing(1.0), self._seen(_joined(parts), count))
-        ended = "would be confirmed" if good else "would not be confirmed"
-        return Trial(candidate, data, rows + plain, count, good, ended, results)
+        scoring = self.scoring.gated()
+        good, ended, last = False, "would not be confirmed", self.search.last
+        lost = sum(trial.seen > 0 and not trial.promising for trial in self.tried)
+        for look, seen in self.search.compared(session):
+            foreseen = scoring.foreseeing(len(self.confirm) / look.rows)
+            found = score(foreseen.spending(self.confirm.last.share), seen)
+            outcomes = self.judged(rows + found, None)
+            good = _hold(outcomes) and may_promise(look, last, lost)
+            if good:
+                ended = "would be confirmed"
+            if good or look == last:
+                break
+            outcomes = self.judged(score(scoring.loosely(_GIVE_UP), seen), None, early=True)
+            if any(result.rank is Outcome.FAIL for result in outcomes):
+                ended = "has little chance to be confirmed"
+                break
+        plain = score(scoring, seen)
+        return Trial(candidate, data, rows + plain, look.rows, good, ended, results + outcomes)
 
-    def _early(self, seen: Seen, count: int) -> tuple[str, tuple[GateResult, ...]] | None:
-        """Why the trial can end now, if it can, and the gates that say so."""
-        total, factor = len(self.search), self.confirm_count / len(self.search)
-        if self.scoring.task == "classification":
-            hopeless: list[tuple[GateResult, ...]] = []
-            for filled in _best_cases(self.scoring, seen, self._seen(self.baseline, total), count):
-                rows = score(self.scoring.foreseeing(factor), filled)
-                hopeless.append(self.judged(rows, None))
-            lost = [
-                a for a, b in zip(*hopeless, strict=True) if not _hold((a,)) and not _hold((b,))
-            ]
-            if lost:
-                return "the remaining samples could not save it", tuple(lost)
-        strict = {c: 1 - (1 - c) / len(_LOOKS) for c in self.scoring.confidences}
-        scoring = self.scoring.foreseeing(1.0).at(tuple(strict.values()))
-        results = self.judged(score(scoring, seen), None, strict)
-        failed = tuple(r for r in results if r.rank is Outcome.FAIL)
-        return ("a gate has failed already", failed) if failed else None
+    def decided(self, rows: Sequence[Row]) -> bool:
+        """Whether more samples would change no verdict: a gate failed, or every one is decided."""
+        own = [g for g in self.gates if g.metric not in _SIZE | _TIME | _LATER]
+        failed = self.judged(rows, None, early=True)
+        if any(result.rank is Outcome.FAIL for result in failed):
+            return True
+        evidence = evidence_of(rows)
+        plain = [g.model_copy(update={"severity": "fail", **_EARLY}) for g in own]
+        found = [judge(gate, evidence, confidence=self.confidence) for gate in plain]
+        return all(result.rank in (Outcome.PASS, Outcome.FAIL) for result in found)
 
     def judged(
-        self,
-        rows: Sequence[Row],
-        metrics: frozenset[str] | None,
-        strict: Mapping[float, float] | None = None,
+        self, rows: Sequence[Row], metrics: frozenset[str] | None, *, early: bool = False
     ) -> tuple[GateResult, ...]:
-        """Results of the fail-severity gates on `metrics`; None: on what a model answers."""
+        """Results of the fail-severity gates on `metrics`; None: on what a model answers.
+
+        `early`: what is inconclusive stays so, whatever the gate makes of it in the end.
+        """
         evidence = evidence_of(rows)
         found = []
         for gate in self.gates:
@@ -196,41 +197,9 @@ class Bench:
                 else gate.metric in metrics
             )
             if gate.severity == "fail" and own:
-                level = gate.confidence or self.confidence
-                level = strict.get(level, level) if strict else level
-                exact = gate.model_copy(update={"confidence": level})
-                found.append(judge(exact, evidence, confidence=level))
+                as_is = gate.model_copy(update=_EARLY) if early else gate
+                found.append(judge(as_is, evidence, confidence=self.confidence))
         return tuple(found)
-
-    def _seen(self, outputs: Mapping[str, Array], count: int) -> Seen:
-        whole = Seen(self.baseline, self.baseline, self.search.labels, self.search.slices)
-        part = whole.first(count)
-        return Seen(part.source, outputs, part.labels, part.slices)
-
-
-def _best_cases(scoring: Scoring, seen: Seen, whole: Seen, count: int) -> tuple[Seen, Seen]:
-    """The rest answered as the source does (best for agreement), and rightly (best otherwise)."""
-    same = {
-        name: np.concatenate([seen.candidate[name], value[count:]])
-        for name, value in whole.source.items()
-    }
-    right = dict(same)
-    scores = whole.source[scoring.output]
-    if whole.labels is not None:
-        truth = truth_of(scoring, whole.labels, scores)[count:]
-        if answers(scores[:1], scoring.threshold).dtype == scores.dtype and scores.ndim == 1:
-            best: Array = truth.astype(scores.dtype)
-        elif scores.reshape(len(scores), -1).shape[1] == 1:
-            best = np.where(truth == 1, np.inf, -np.inf).reshape(-1, *scores.shape[1:])
-            best = np.nan_to_num(best).astype(scores.dtype)
-        else:
-            width = scores.reshape(len(scores), -1).shape[1]
-            best = np.eye(width, dtype=scores.dtype)[truth].reshape(-1, *scores.shape[1:])
-        right[scoring.output] = np.concatenate([seen.candidate[scoring.output], best])
-    return (
-        Seen(whole.source, same, whole.labels, whole.slices),
-        Seen(whole.source, right, whole.labels, whole.slices),
-    )
 
 
 def evidence_of(rows: Sequence[Row]) -> Evidence:
@@ -281,13 +250,3 @@ def _latency_rows(times: Mapping[str, Array], confidences: tuple[float, ...]) ->
             n=rounds,
         ),
     )
-
-
-def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    try:
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    except ValueError:
-        raise StageError(
-            "the model's outputs have another shape in every batch, and cannot be compared",
-            hint="pad variable outputs to one shape inside the model",
-        ) from None

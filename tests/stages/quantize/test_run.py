@@ -12,6 +12,7 @@ from mlgate.errors import StageError
 from mlgate.evidence import Evidence
 from mlgate.gate import judge_all
 from mlgate.stages.quantize import STAGE
+from mlgate.stages.quantize.comparison import Pairs
 from tests.stages.quantize.jobs import job_of, quantize
 from tests.stages.quantize.models import balanced, convolutional, save, write_rows
 
@@ -60,6 +61,28 @@ def test_what_the_report_will_say_is_what_the_stage_decided(
     evidence = STAGE.measure(job)
     results = judge_all(job.options.gates, evidence, confidence=0.95)
     assert all(result.outcome == "pass" for result in results)
+
+
+def test_confirming_stops_at_the_look_that_decides_and_reports_its_interval(
+    options: Options, tmp_path: Path
+) -> None:
+    evidence = quantize(options, tmp_path)
+    looks = told(evidence, "looks")
+    shares = {look["rows"]: look["share"] for look in looks["at"]}
+    (accuracy,) = (c for c in evidence.comparisons if c.name == "accuracy")
+    assert accuracy.n == looks["ended"] < told(evidence, "parts")["confirm"]["samples"]
+    (bounds,) = accuracy.difference
+    paired = told(evidence, "paired")
+    pairs = Pairs(paired["lost"], paired["won"], paired["samples"])
+    _, low, high = pairs.interval(1 - 0.05 * shares[accuracy.n])
+    assert bounds.confidence == 0.95
+    assert (bounds.low, bounds.high) == pytest.approx((low, high))
+
+
+def test_what_stays_undecided_is_looked_at_whole(options: Options, tmp_path: Path) -> None:
+    gate = {"metric": "agreement", "min": 0.9999, "severity": "warn"}
+    evidence = quantize({**options, "gates": [*options["gates"], gate]}, tmp_path)
+    assert told(evidence, "looks")["ended"] == told(evidence, "parts")["confirm"]["samples"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +207,7 @@ def test_overlapping_files_are_refused_or_cleaned(
     with np.load(tmp_path / "c.npz") as some:
         x, y = np.concatenate([x, some["x"]]), np.concatenate([y, some["y"]])
     np.savez(tmp_path / "c.npz", x=x, y=y)
-    changed = {**options, "calibration": str(tmp_path / "c.npz")}
+    changed = {**options, "calibration": {"dataset": str(tmp_path / "c.npz"), "samples": 500}}
     with pytest.raises(StageError, match=r"calibration rows are also (search|confirm) rows"):
         quantize(changed, tmp_path / "a")
     evidence = quantize({**changed, "duplicates": "drop"}, tmp_path / "b")

@@ -1,0 +1,96 @@
+"""Rows met block by block in an order drawn by their hashes, the source's answers kept.
+
+What is not looked at costs no inference, of neither model. Files are often sorted by class, so
+the first rows of a file are not a sample of it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlgate.errors import StageError
+from mlgate.stages.quantize.looks import Look
+from mlgate.stages.quantize.samples import Samples
+from mlgate.stages.quantize.scoring import Seen
+from mlgate.stages.quantize.session import Array, Session
+
+Answers = dict[str, Array]
+Answer = Callable[[Session, Samples], Answers]
+
+
+@dataclass
+class Blocks:
+    """Samples in blocks that end where the looks are; within a block in file order.
+
+    `answer` gives all outputs [n, …] of a model on some samples.
+    """
+
+    samples: Samples
+    looks: tuple[Look, ...]
+    seed: int
+    source: Session
+    answer: Answer
+    _order: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    _parts: list[Samples] = field(default_factory=list)
+    _sources: list[Answers] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def last(self) -> Look:
+        """The look at all samples."""
+        return self.looks[-1]
+
+    def compared(self, candidate: Session) -> Iterator[tuple[Look, Seen]]:
+        """Both models' answers on all samples up to each look, as far as one goes on."""
+        after: list[Answers] = []
+        for number, look in enumerate(self.looks):
+            before = self.known(number)
+            after.append(self.answer(candidate, self._part(number)))
+            parts = self._parts[: number + 1]
+            labels = [part.labels for part in parts if part.labels is not None]
+            yield (
+                look,
+                Seen(
+                    before,
+                    joined(after),
+                    np.concatenate(labels) if labels else None,
+                    {
+                        name: np.concatenate([part.slices[name] for part in parts])
+                        for name in self.samples.slices
+                    },
+                ),
+            )
+
+    def known(self, number: int) -> Answers:
+        """The source's answers up to a look."""
+        while len(self._sources) <= number:
+            self._sources.append(self.answer(self.source, self._part(len(self._sources))))
+        return joined(self._sources[: number + 1])
+
+    def _part(self, number: int) -> Samples:
+        while len(self._parts) <= number:
+            place = len(self._parts)
+            start = self.looks[place - 1].rows if place else 0
+            if not place:
+                self._order = self.samples.drawn(self.seed)
+            index = self._order[start : self.looks[place].rows]
+            # Every candidate meets the first parts.
+            self._parts.append(self.samples.take(index).in_memory())
+        return self._parts[number]
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """Outputs of batches or blocks as one array each. Raises `StageError` when shapes differ."""
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    except ValueError:
+        raise StageError(
+            "the model's outputs have another shape in every batch, and cannot be compared",
+            hint="pad variable outputs to one shape inside the model",
+        ) from None
