@@ -1,7 +1,7 @@
 """Whole trials of the comparison gate: how often it finds a planted slowdown, and a false one.
 
 A trial is the stage as it is (its sessions, epochs, looks, file and judge) on two copies of one
-model. Its conditions, one after another in every round, each round in a fresh process:
+model. Its conditions, one after another in every round, ten rounds to a process:
 
     same    nothing planted; three gates: p50 2 %, p50 1 %, uninterrupted p99 10 %
     x1.05   each query of the candidate spins 5 % longer; gate: p50 2 %
@@ -42,6 +42,7 @@ from mlgate.stages.benchmark.statistics import binomial_cdf, look_sizes
 from mlgate.stages.benchmark.target import Target, target_of
 from tests.stages.benchmark.onnx_models import write_chain
 
+PER_PROCESS: Final = 10
 P50_2: Final = {"metric": "latency_ms.p50", "compared_to": "baseline", "max_increase": "2%"}
 P50_1: Final = P50_2 | {"max_increase": "1%"}
 TAIL: Final = P50_2 | {"metric": "latency_ms.p99_unpreempted", "max_increase": "10%"}
@@ -137,7 +138,7 @@ def trial(name: str, number: int, models: tuple[str, str], confidence: float) ->
         "messages": [result.message for result in results],
         "ratio": median.value and median.reference and median.value / median.reference,
         "epochs": len(details["epochs"]),
-        "decided_after": [decided_after(gate, recording, confidence) for gate in options.gates],
+        "decided_after": decided_after(options.gates, recording, confidence),
         "pairs": details["pairs"],
         "sentinel": details["sentinel"]["ratio"],
         "preempted": preempted,
@@ -148,12 +149,11 @@ def trial(name: str, number: int, models: tuple[str, str], confidence: float) ->
     }
 
 
-def decided_after(gate: Gate, recording: Recording, confidence: float) -> int:
-    """Epochs at which the gate would have stopped, had it been the only one."""
+def decided_after(gates: Sequence[Gate], recording: Recording, confidence: float) -> list[int]:
+    """Epochs at which each gate would have stopped, had it been the only one."""
     epochs = epochs_from("single.compared", recording.series)
-    for size in look_sizes(8):
-        if size >= len(epochs):
-            break
+    after = [len(epochs)] * len(gates)
+    for size in reversed([size for size in look_sizes(8) if size < len(epochs)]):
         series = {**recording.series, **series_of("single.compared", epochs[:size])}
         found = derive(Recording(recording.facts, series), (confidence,))
         evidence = Evidence(
@@ -162,17 +162,20 @@ def decided_after(gate: Gate, recording: Recording, confidence: float) -> int:
             measurements=found.measurements,
             comparisons=found.comparisons,
         )
-        if str(judge(gate, evidence, confidence=confidence).outcome) != "inconclusive":
-            return size
-    return len(epochs)
+        for i, gate in enumerate(gates):
+            if str(judge(gate, evidence, confidence=confidence).outcome) != "inconclusive":
+                after[i] = size
+    return after
 
 
-def one_round(number: int, confidence: float, layers: int) -> None:
+def rounds(begin: int, end: int, confidence: float, layers: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{name}.onnx" for name in ("candidate", "baseline")]
         models = tuple(str(write_chain(path, layers=layers, width=256)) for path in paths)
-        for name in CONDITIONS:
-            print(json.dumps(trial(name, number, (models[0], models[1]), confidence)), flush=True)
+        for number in range(begin, end):
+            for name in CONDITIONS:
+                row = trial(name, number, (models[0], models[1]), confidence)
+                print(json.dumps(row), flush=True)
 
 
 def interval(hits: int, n: int) -> tuple[float, float]:
@@ -248,20 +251,33 @@ def main() -> None:
     parser.add_argument("--trials", type=Path, default=Path("trials.jsonl"), help="their file")
     parser.add_argument("--confidence", type=float, default=0.95, help="of the gate")
     parser.add_argument("--layers", type=int, default=6, help="size of the model")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--span", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one is not None:
-        one_round(options.one, options.confidence, options.layers)
+    if options.span:
+        first, last = options.span
+        rounds(first, last, options.confidence, options.layers)
         return
     begin = 1 + max((row["round"] for row in read(options.trials)), default=-1)
-    for number in range(begin, options.rounds):
-        command = [sys.executable, "-m", __spec__.name, "--one", str(number)]
+    while begin < options.rounds:
+        end = min(begin + PER_PROCESS, options.rounds)
+        command = [sys.executable, "-m", __spec__.name, "--span", str(begin), str(end)]
         command += ["--confidence", str(options.confidence), "--layers", str(options.layers)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        with options.trials.open("a") as file:
-            file.write(done.stdout)
-        said = [row["verdicts"] for row in map(json.loads, done.stdout.splitlines())]
-        print(f"round {number + 1} of {options.rounds}: {said}", flush=True)
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child,
+            options.trials.open("a") as file,
+        ):
+            for line in child.stdout or ():
+                file.write(line)
+                file.flush()
+                row = json.loads(line)
+                said = ", ".join(row["verdicts"])
+                print(
+                    f"{row['round'] + 1} of {options.rounds}, {row['condition']}: {said}",
+                    flush=True,
+                )
+        if child.returncode:
+            sys.exit(child.returncode)
+        begin = end
     summary(read(options.trials))
 
 
