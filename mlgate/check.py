@@ -133,7 +133,7 @@ def keep(
         results=results,
         left_out=left_out(spec, results),
     )
-    _link_outputs(Store(root), folder, results)
+    _link_files(Store(root), folder, results)
     write_atomic(folder / "run.json", _record(plan, report, run, started, ended))
     write_atomic(folder / "verdict.json", report.verdict())
     for name, content in rendered(report).items():
@@ -175,10 +175,15 @@ def judge(root: Path, run: str | None, *, file: str | None = None) -> Checked:
     the spec called `file`, if that is given, for a folder may hold several. Raises `UsageError`
     for a run that is not there, `StoreError` for evidence that is not whole.
     """
+    folder = folder_of(root, run, file=file)
+    return Checked(recorded(folder, Store(root).evidence), folder)
+
+
+def folder_of(root: Path, run: str | None, *, file: str | None = None) -> Path:
+    """The folder of a stored run; the arguments and errors are those of `judge`."""
     if run is None and file is not None:
         run = _last_of(root, file)
-    folder = _run_folder(root, run)
-    return Checked(recorded(folder, Store(root).evidence), folder)
+    return _run_folder(root, run)
 
 
 def recorded(folder: Path, evidence: Callable[[str], Evidence]) -> Report:
@@ -338,7 +343,7 @@ def _keep_logs(work: Path, folder: Path, secrets: tuple[bytes, ...]) -> None:
                 (folder / "logs" / f"{log.parent.name}.log").write_bytes(text)
 
 
-def _link_outputs(store: Store, folder: Path, results: Mapping[str, Result]) -> None:
+def _link_files(store: Store, folder: Path, results: Mapping[str, Result]) -> None:
     """The evidence, and the files that stages made, under names that people know."""
     for stage, result in results.items():
         if not isinstance(result, Ran):
@@ -349,7 +354,11 @@ def _link_outputs(store: Store, folder: Path, results: Mapping[str, Result]) -> 
         for link, digest in links.items():
             with contextlib.suppress(OSError):
                 link.parent.mkdir(parents=True, exist_ok=True)
-                link.hardlink_to(store.path(digest))
+                try:
+                    link.hardlink_to(store.path(digest))
+                except OSError:  # a filesystem without hard links; evidence is small
+                    if link.parent.name == "evidence":
+                        link.write_bytes(store.get(digest))
 
 
 def _point_latest(root: Path, run: str) -> None:

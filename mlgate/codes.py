@@ -112,6 +112,54 @@ CODES: Final = {
         "The metric has a largest possible value, and the limit lies there or beyond: the gate could "
         "never fail, or never pass. Often a percentage was meant: 5% is 0.05, and 5 is 500 %.",
     ),
+    "MG401": Code(
+        "evidence that is not there",
+        "mlgate verify did not find a piece of evidence that the verdict names. What nobody can "
+        "read proves nothing. Say where it lies with --store, or fetch the run's record again.",
+    ),
+    "MG402": Code(
+        "a file that was altered",
+        "The content of evidence, or of a file that a stage made, no longer has the digest under "
+        "which it was kept.",
+    ),
+    "MG403": Code(
+        "a verdict that the evidence does not give",
+        "Judging the evidence again does not give the verdict that was kept, to the byte. Either "
+        "was altered or exchanged, or another version of mlgate judged it.",
+    ),
+    "MG404": Code(
+        "a broken chain",
+        "A stage was measured on another file than the one that the stage before it made, or read "
+        "something that the spec does not give it.",
+    ),
+    "MG405": Code(
+        "a file that was not approved",
+        "The file is none that the run's stages made or judged: its content differs, or it was "
+        "only read, as the data to calibrate on or the baseline to compare with.",
+    ),
+    "MG406": Code(
+        "a verdict that is no pass",
+        "Only pass and warn approve anything.",
+    ),
+    "MG407": Code(
+        "a part only",
+        "Stages of the spec were left out of the run (--only, or a pull request, which runs no "
+        "privileged stages), so the verdict covers a part of what has to hold.",
+    ),
+    "MG408": Code(
+        "another spec",
+        "The verdict is of another spec than the one at hand, or of other parameters: its gates "
+        "may be others.",
+    ),
+    "MG409": Code(
+        "another profile",
+        "A profile may loosen gates. The verdict was reached with another than the one that was "
+        "asked for.",
+    ),
+    "MG410": Code(
+        "a best effort",
+        "No candidate held its gates. The best of them is kept to be looked at, not to be shipped.",
+    ),
 }
 
 EXITS: Final = {

@@ -306,9 +306,10 @@ class Grants:
 class Stage(Generic[O]):
     """A stage, declared.
 
-    `outputs` maps each output to its kind (an `Input.kind`). `packages` are the distributions
-    whose versions are part of the cache key. `exclusive`: it measures time, so nothing runs
-    beside it. `hardware`: its evidence holds for this machine's hardware only. `adaptive`: it
+    `outputs` maps each output to its kind (an `Input.kind`). `judged` are the ports of inputs that
+    its gates are about; others it only reads, to compare with or to calibrate. `packages` are the
+    distributions whose versions are part of the cache key. `exclusive`: it measures time, so
+    nothing runs beside it. `hardware`: its evidence holds for this machine's hardware only. `adaptive`: it
     reads its gates to know when to stop. `checked`: a check runs it; one that moves traffic is
     promoted instead. `ci` is what CI has to give it. `uncacheable` says why evidence would not
     keep, if so. `flaws` are what is wrong with options that are each right alone: (path in the
@@ -321,6 +322,7 @@ class Stage(Generic[O]):
     measure: Callable[[Job[O]], Evidence]
     metrics: tuple[Metric, ...]
     outputs: Mapping[str, str] = field(default_factory=dict)
+    judged: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     exclusive: Callable[[O], bool] = lambda _: False
     hardware: bool = False

@@ -1,7 +1,8 @@
 """Arguments that several commands take, each declared once."""
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +50,17 @@ def read_spec(spec: Path | None, profile: str | None, settings: Sequence[str]) -
         return load(file, profile=profile, params=params, env=os.environ)
     except SpecError as error:
         raise SpecError(placed(error.problems, file)) from None
+
+
+def given_params(params: str | None) -> tuple[str, ...]:
+    """`--params`, a JSON object of strings, as the settings that `--set` takes."""
+    try:
+        given = json.loads(params or "{}")
+    except ValueError:
+        given = None
+    if not isinstance(given, Mapping) or not all(isinstance(v, str) for v in given.values()):
+        raise UsageError("--params is no JSON object of strings")
+    return tuple(f"{name}={value}" for name, value in given.items())
 
 
 def placed(problems: Sequence[Problem], file: Path) -> tuple[Problem, ...]:

@@ -1,7 +1,6 @@
 """`mlgate run`: what a CI job calls: one stage, or what comes before and after all of them."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import click
 
 from mlgate.check import left_out
-from mlgate.cli.options import read_spec
+from mlgate.cli.options import given_params, read_spec
 from mlgate.cli.outputs import no_commands, set_outputs, to_github, to_tekton, write_results
 from mlgate.cli.progress import watch
 from mlgate.errors import MlgateError, UsageError
@@ -57,6 +56,7 @@ class _Ci:
 @click.option("--event", envvar="MLGATE_EVENT", help="What CI runs on: push, pull_request.")
 @click.option("--profile", envvar="MLGATE_PROFILE", help="Apply a profile of the spec.")
 @click.option("--params", envvar="MLGATE_PARAMS", help="Parameters of the spec, as JSON.")
+@click.option("--stages", envvar="MLGATE_STAGES", help="What --plan is about, as a JSON list.")
 @click.option("--github", is_flag=True, help="Speak to GitHub Actions.")
 @click.option("--tekton", type=click.Path(path_type=Path), help="Where Tekton wants results.")
 @click.pass_context
@@ -73,6 +73,7 @@ def command(
     event: str | None,
     profile: str | None,
     params: str | None,
+    stages: str | None,
     github: bool,
     tekton: Path | None,
 ) -> None:
@@ -86,7 +87,7 @@ def command(
     if mode == "exit":
         ctx.exit(_left_behind(tekton))
     file = locate(spec)
-    loaded = read_spec(spec, profile, _settings(params))
+    loaded = read_spec(spec, profile, given_params(params))
     refuse_stale(file, loaded, compiled)
     folder = loaded.folder / FOLDER / "ci"
     incoming = Relay(source or folder, loaded, run_id)
@@ -94,12 +95,12 @@ def command(
     ci = _Ci(str(file), github, tekton)
     earlier = None if kept is None else Relay(kept, loaded)
     if mode == "plan":
-        _plan(loaded, earlier, outgoing, ci)
+        _plan(loaded, _about(stages, loaded), earlier, outgoing, ci)
     elif mode == "verdict":
-        stages = expected(resolve(loaded, everything=True), event)
-        if not stages:
+        wanted = expected(resolve(loaded, everything=True), event)
+        if not wanted:
             raise UsageError(f"on {event}, no stage runs: nothing would be checked")
-        checked = join(loaded, stages, results=incoming, kept=earlier, now=datetime.now(UTC))
+        checked = join(loaded, wanted, results=incoming, kept=earlier, now=datetime.now(UTC))
         ci.tell(checked.report, checked.folder)
         ctx.exit(checked.report.exit_code)
     else:
@@ -135,8 +136,24 @@ def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: 
     return report.exit_code
 
 
-def _plan(spec: Spec, kept: Relay | None, outgoing: Relay, ci: _Ci) -> None:
-    stages = drop_cached(spec, spec.stages, kept=kept, own=outgoing, now=datetime.now(UTC))
+def _about(stages: str | None, spec: Spec) -> tuple[str, ...]:
+    """`--stages`; all there are when none are named."""
+    try:
+        named = json.loads(stages or "[]")
+    except ValueError:
+        named = None
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UsageError("--stages is no JSON list of names")
+    unknown = [name for name in named if name not in spec.stages]
+    if unknown:
+        raise UsageError(f"there is no stage {unknown[0]!r}", hint=near(unknown[0], spec.stages))
+    return tuple(named or spec.stages)
+
+
+def _plan(
+    spec: Spec, about: tuple[str, ...], kept: Relay | None, outgoing: Relay, ci: _Ci
+) -> None:
+    stages = drop_cached(spec, about, kept=kept, own=outgoing, now=datetime.now(UTC))
     written = json.dumps(stages, separators=(",", ":"))
     if ci.github:
         set_outputs({"stages": written})
@@ -152,14 +169,3 @@ def _left_behind(tekton: Path | None) -> int:
         return Outcome[outcome.upper()].exit_code
     except (OSError, KeyError, ValueError):
         raise MlgateError("the stage left no outcome", hint="see the step before") from None
-
-
-def _settings(params: str | None) -> tuple[str, ...]:
-    """`--params` as the settings that `--set` takes."""
-    try:
-        given = json.loads(params or "{}")
-    except ValueError:
-        given = None
-    if not isinstance(given, Mapping) or not all(isinstance(v, str) for v in given.values()):
-        raise UsageError("--params is no JSON object of strings")
-    return tuple(f"{name}={value}" for name, value in given.items())

@@ -230,6 +230,55 @@ def report() -> dict[str, Value]:
     return _action("mlgate report", about, inputs, _outputs("report"), steps)
 
 
+def verify() -> dict[str, Value]:
+    """Whether files are those that a run approved: before a deployment, say."""
+    inputs: Inputs = {
+        "artifacts": ("Files that have to be approved, one path per line", None),
+        "spec": ("Path of the spec that the verdict has to be of; empty: any", "mlgate.yaml"),
+        "profile": ("Profile of the spec that may have been applied", ""),
+        "params": ("Parameters of the spec, as a JSON object of strings", "{}"),
+        "run-id": ("Workflow run that approved them; empty: this one", ""),
+        **_INSTALL,
+    }
+    fetch: dict[str, Value] = {
+        "pattern": "mlgate-report",
+        "path": f"{_HOME}/verify",
+        "merge-multiple": True,
+    }
+    steps: list[Value] = [
+        _setup(),
+        {
+            "name": "Fetch the record of this run",
+            "if": "${{ inputs.run-id == '' }}",
+            "uses": pinned("actions/download-artifact"),
+            "with": fetch,
+        },
+        {
+            "name": "Fetch the record of another run",
+            "if": "${{ inputs.run-id != '' }}",
+            "uses": pinned("actions/download-artifact"),
+            "with": {
+                **fetch,
+                "run-id": "${{ inputs.run-id }}",
+                "github-token": "${{ github.token }}",
+            },
+        },
+        _call(
+            "verify",
+            "Verify",
+            '"$MLGATE" verify --format github --verdict "$MLGATE_RECORD/verdict.json"\n',
+            ["artifacts", "spec", "profile", "params"],
+            MLGATE_RECORD=f"{_HOME}/verify",
+        ),
+    ]
+    outputs = {
+        "verified": ("true, or false", "verify"),
+        "verdict-digest": (_DIGEST, "verify"),
+    }
+    about = "Fail unless a run approved exactly these files, and its evidence still says so"
+    return _action("mlgate verify", about, inputs, outputs, steps)
+
+
 def alias(stage: Stage[Any]) -> dict[str, Value]:
     """The action for one kind of stage: `run`, with the stage's name as the default."""
     inputs = {
@@ -252,6 +301,7 @@ def alias(stage: Stage[Any]) -> dict[str, Value]:
 def catalog(stages: Mapping[str, Stage[Any]]) -> dict[str, str]:
     """Every action.yml of mlgate's own repository: path → text. Pure."""
     made = {"setup": setup(), "check": check(), "plan": plan(), "run": run(), "report": report()}
+    made["verify"] = verify()
     made |= {uses: alias(stage) for uses, stage in stages.items()}
     first = "# Made by mlgate/targets/actions.py: change that.\n"
     return {f"{FOLDER}/{name}/action.yml": first + dump(action) for name, action in made.items()}

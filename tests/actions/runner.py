@@ -284,7 +284,7 @@ class _Machine:
         return None
 
     def download(self, inputs: Mapping[str, str]) -> str | None:
-        server = self.runner.artifacts
+        server = self.runner.server / f"artifacts-{inputs.get('run-id', self.runner.run_id)}"
         for pattern in _braces(inputs["pattern"]):
             for found in sorted(server.glob(pattern)):
                 shutil.copytree(found, inputs["path"], dirs_exist_ok=True)

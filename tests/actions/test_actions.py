@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from mlgate.evidence import digest_of
 from mlgate.stages import STAGES
 from mlgate.targets import actions
 from tests.actions.runner import ROOT, Runner
+from tests.fakes.fixtures import SMALL, workflow
 from tests.fakes.hostile import HOSTILE
 
 Make = Callable[..., Runner]
@@ -230,3 +233,82 @@ def test_no_comment_is_not_the_verdict(tmp_path: Path) -> None:
     (tmp_path / "report.md").write_text("x")
     said = _comment("http://127.0.0.1:9", "k", tmp_path / "report.md")
     assert said.startswith("::warning title=mlgate::no comment was written")
+
+
+def _approved(runner: Make, project: Path, action: str) -> tuple[Path, Path]:
+    """What a passed run made, as a deployment has it, and its record on the server."""
+    small = SMALL.replace(", ran: RAN", "")
+    (project / "mlgate.yaml").write_text(small[: small.index("  rollout")])
+    run = runner()
+    if action == "check":
+        assert run.action("check", {}).result == "success"
+    else:
+        run.workflow(workflow(project))
+        assert run.result() == "success"
+    record = run.artifacts / "mlgate-report"
+    model = project.parent / "model.bin"
+    model.write_bytes((record / "outputs" / "int8" / "copy.bin").read_bytes())
+    return model, record
+
+
+@pytest.mark.parametrize("action", ["check", pytest.param("report", marks=pytest.mark.slow)])
+def test_verify_says_what_a_run_approved(runner: Make, project: Path, action: str) -> None:
+    model, record = _approved(runner, project, action)
+    deploy = runner(run_id="2")
+    given = {"artifacts": f"{model}\na.bin", "run-id": "1"}
+    done = deploy.action("verify", given)
+    assert done.result == "success", done.log
+    verdict = (record / "verdict.json").read_bytes()
+    assert done.outputs == {"verified": "true", "verdict-digest": digest_of(verdict)}
+    assert "int8.copy" in done.log
+
+    model.write_bytes(b"another model")
+    done = deploy.action("verify", given)
+    assert (done.result, done.outputs["verified"]) == ("failure", "false")
+    assert "::error title=mlgate verify MG405::" in done.log
+
+
+def _altered(record: Path) -> None:
+    evidence = record / "evidence" / "other.json"
+    evidence.chmod(0o644)
+    evidence.write_text(evidence.read_text().replace("5", "4", 1))
+
+
+def _nothing(record: Path) -> None:
+    pass
+
+
+@pytest.mark.slow
+def test_verify_never_passes_by_accident(runner: Make, project: Path, tmp_path: Path) -> None:
+    model, record = _approved(runner, project, "check")
+    shutil.copytree(record, tmp_path / "kept")
+    cases: list[tuple[Callable[[Path], object], dict[str, str], str]] = [
+        (_altered, {}, "1"),
+        (lambda record: shutil.rmtree(record / "evidence"), {}, "1"),
+        (shutil.rmtree, {}, "3"),
+        (_nothing, {"artifacts": ""}, "2"),
+        (_nothing, {"artifacts": " \n\n"}, "2"),
+        (_nothing, {"artifacts": "gone.bin"}, "3"),
+        (_nothing, {"profile": "quick"}, "2"),
+        (_nothing, {"spec": "nope.yaml"}, "2"),
+        (_nothing, {"run-id": "7"}, "3"),
+    ]
+    for spoil, given, code in cases:
+        spoil(record)
+        done = runner().action("verify", {"artifacts": str(model), **given})
+        assert done.result == "failure", given
+        assert done.steps[-1].outcome == code, done.log
+        shutil.rmtree(record, ignore_errors=True)
+        shutil.copytree(tmp_path / "kept", record)
+    assert runner().action("verify", {"artifacts": str(model)}).result == "success"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_verify_keeps_values_apart(echo: Runner, called: Path, text: str) -> None:
+    given = dict.fromkeys(("artifacts", "spec", "profile", "params", "run-id"), text)
+    done = echo.action("verify", given)
+    assert done.result == "success", done.log
+    words, env = json.loads(called.read_text())
+    assert words[:3] == ["verify", "--format", "github"]
+    assert {env[f"MLGATE_{name.upper()}"] for name in list(given)[:-1]} == {text}
+    assert not list(echo.server.parent.rglob("pwned"))

@@ -57,6 +57,7 @@ WEIGH = Stage(
     measure=_weigh,
     metrics=_METRICS,
     outputs={"copy": "file"},
+    judged=("file",),
     gpu=lambda options: options.gpu,
 )
 ATTEST = Stage(

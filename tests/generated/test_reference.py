@@ -47,9 +47,11 @@ def test_commands(assert_file: Check) -> None:
 def test_codes_and_exit_codes(assert_file: Check) -> None:
     text = "# Codes\n\nWhat `mlgate explain CODE` says.\n\n## Exit codes\n\n"
     text += "".join(f"- **{code}** {meaning}\n" for code, meaning in EXITS.items())
-    text += "\n## Problems of a spec\n"
-    for code, meaning in CODES.items():
-        text += f"\n### {code}: {meaning.title}\n\n{meaning.explanation}\n"
+    for heading, refusals in (("Problems of a spec", False), ("Refusals of mlgate verify", True)):
+        text += f"\n## {heading}\n"
+        for code, meaning in CODES.items():
+            if code.startswith("MG4") == refusals:
+                text += f"\n### {code}: {meaning.title}\n\n{meaning.explanation}\n"
     assert_file("docs/reference/codes.md", text)
 
 

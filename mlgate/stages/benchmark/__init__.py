@@ -106,6 +106,7 @@ STAGE: Final = Stage(
     measure=_measure,
     metrics=METRICS,
     outputs={"latencies": "file"},
+    judged=("model",),
     packages=("onnxruntime", "onnxruntime-gpu", "numpy"),
     exclusive=lambda _: True,
     hardware=True,

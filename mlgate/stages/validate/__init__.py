@@ -110,6 +110,7 @@ STAGE = Stage(
     measure=_measure,
     metrics=METRICS,
     outputs={"profile": "profile", "snapshot": "file"},
+    judged=("dataset",),
     packages=("great-expectations", "duckdb", "pandas", "pyarrow", "numpy"),
     uncacheable=_uncacheable,
     flaws=_flaws,
