@@ -1,8 +1,10 @@
 """What the harness adds to a query, and whether a stall reaches the percentile.
 
 Overhead: CPU time of the closed loop and of the same calls in a bare loop, in turn, per query.
-Stall: one stall of 200 ms in 5 s at 100 queries a second, against the value by arithmetic, and
-beside it what counting from the actual start (coordinated omission) would have said.
+Stall: one stall of 200 ms in 5 s at 100 queries a second, against the value by arithmetic. On a
+machine that others use the stand-in for a model takes longer than planned, and starts late: the
+arithmetic is done again with both as they were, and what is left is the harness. Beside it, what
+counting from the actual start (coordinated omission) would have said.
 """
 
 import argparse
@@ -48,34 +50,51 @@ def overhead(rounds: int, queries: int) -> None:
     )
 
 
+def expected(arrivals: np.ndarray, services: list[int], late: np.ndarray) -> float:
+    """p99 in ns of one server, by arithmetic: each query starts when it may, or `late` after."""
+    free, responses = 0, []
+    for arrival, service, delay in zip(arrivals.tolist(), services, late.tolist(), strict=True):
+        free = max(arrival, free) + delay + service
+        responses.append(free - arrival)
+    return percentile_of(np.sort(np.asarray(responses)), 0.99)
+
+
 def stall(rounds: int) -> None:
     gap, count, stalled, service = 10_000_000, 500, 200_000_000, 500_000
-    analytic = np.sort(
-        np.asarray([max(service, stalled - i * (gap - service)) for i in range(count)])
-    )
-    errors = []
+    arrivals = np.arange(count, dtype=np.int64) * gap
+    planned = [stalled if i == count // 2 else service for i in range(count)]
+    on_time = np.zeros(count, dtype=np.int64)
+    truth = expected(arrivals, planned, on_time)
+    errors: list[tuple[float, float, float]] = []
     for _ in range(rounds):
-        seen = [0]
         own: list[int] = []
 
         def run(binding: object, options: object) -> None:
             begun = time.perf_counter_ns()
-            seen[0] += 1  # noqa: B023
-            until = begun + (stalled if seen[0] == 250 else service)  # noqa: B023
+            until = begun + planned[len(own)]  # noqa: B023
             while time.perf_counter_ns() < until:
                 pass
             own.append(time.perf_counter_ns() - begun)  # noqa: B023
 
-        arrivals = np.arange(count, dtype=np.int64) * gap
         trace = open_loop(run, [["q"]], arrivals, patience=1.0)
+        assert trace.late is not None
         p99 = percentile_of(np.sort(trace.latency), 0.99)
         naive = percentile_of(np.sort(np.asarray(own)), 0.99)
-        truth = percentile_of(analytic, 0.99)
-        errors.append(p99 / truth - 1)
+        values = (truth, expected(arrivals, own, on_time), expected(arrivals, own, trace.late))
+        errors.append((p99 / values[0] - 1, p99 / values[1] - 1, p99 / values[2] - 1))
         print(
-            f"stall: p99 {p99 / 1e6:.1f} ms, by arithmetic {truth / 1e6:.1f} ms "
-            f"({100 * errors[-1]:+.1f} %); from the actual start {naive / 1e6:.2f} ms "
-            f"({truth / naive:.0f} times too good)"
+            f"stall: p99 {p99 / 1e6:.1f} ms; by arithmetic {truth / 1e6:.1f} ms "
+            f"({100 * errors[-1][0]:+.2f} %), with the queries as long as they were "
+            f"{100 * errors[-1][1]:+.2f} %, started as late as they were {100 * errors[-1][2]:+.3f} "
+            f"%; from the actual start it would be {truth / naive:.0f} times too good"
+        )
+    for what, column in zip(
+        ("planned", "as they were", "and as late"), zip(*errors, strict=True), strict=True
+    ):
+        within = sum(abs(error) <= 0.05 for error in column)
+        print(
+            f"stall, queries {what}: within 5 % in {within} of {rounds}, "
+            f"{100 * min(column):+.3f} to {100 * max(column):+.3f} %"
         )
 
 
@@ -83,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="rounds of the overhead")
     parser.add_argument("--queries", type=int, default=20_000, help="queries in a round")
-    parser.add_argument("--stalls", type=int, default=3, help="runs with a stall")
+    parser.add_argument("--stalls", type=int, default=12, help="runs with a stall")
     options = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     overhead(options.rounds, options.queries)
