@@ -1,4 +1,4 @@
-"""A plot as data: what a stage wants a reader to see. Renderers draw it."""
+"""Plots and notes as data: what a stage wants a reader to see. Renderers draw them."""
 
 from typing import Literal
 
@@ -31,3 +31,11 @@ class Figure(Frozen):
     x_scale: Literal["linear", "log"] = "linear"
     y_scale: Literal["linear", "log"] = "linear"
     caption: str = ""
+
+
+class Note(Frozen):
+    """Advice that follows from what was measured; `code` is text to copy, as it is."""
+
+    title: str
+    text: str
+    code: str = ""

@@ -17,8 +17,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from mlgate.evidence import Evidence, Frozen, tuples
-from mlgate.figure import Figure
+from mlgate.figure import Figure, Note
 from mlgate.gate import Gate
+from mlgate.pareto import Standing
 from mlgate.quantity import BYTES, DURATION, seconds, size
 
 
@@ -313,7 +314,8 @@ class Stage(Generic[O]):
     reads its gates to know when to stop. `checked`: a check runs it; one that moves traffic is
     promoted instead. `ci` is what CI has to give it. `uncacheable` says why evidence would not
     keep, if so. `flaws` are what is wrong with options that are each right alone: (path in the
-    block, message, hint).
+    block, message, hint). `figures` and `notes` are for the report; `standings` is what it knows
+    of models, which the report joins with what other stages know of them.
     """
 
     uses: str
@@ -335,6 +337,8 @@ class Stage(Generic[O]):
         ()
     )
     figures: Callable[[Evidence], tuple[Figure, ...]] = lambda _: ()
+    notes: Callable[[Evidence], tuple[Note, ...]] = lambda _: ()
+    standings: Callable[[Evidence], tuple[Standing, ...]] = lambda _: ()
 
 
 def inputs_of(options: Options) -> Iterator[tuple[tuple[str | int, ...], Input]]:

@@ -71,3 +71,34 @@ def test_the_same_figure_is_the_same_bytes(kind: Any) -> None:
     figure = Figure(title="t", caption="c", kind=kind, x="x", y="y", series=series, limits=(1.0,))
     assert draw(figure) == draw(figure)
     assert 'class="limit"' in draw(figure)
+
+
+def test_a_legend_is_above_the_plot_and_takes_the_rows_that_it_needs() -> None:
+    def height(names: list[str]) -> tuple[float, list[float], float]:
+        series = tuple(Series(name=name, x=(0.0, 1.0), y=(0.0, 1.0)) for name in names)
+        svg = draw(Figure(title="t", kind="line", x="x", y="y", series=series))
+        tall = float(re.findall(r'viewBox="0 0 \S+ (\S+)"', svg)[0])
+        boxes = [
+            float(y) for y in re.findall(r'<rect class="s\d" x="\S+" y="(\S+)" width="10"', svg)
+        ]
+        top = min(float(y) for y in re.findall(r'class="grid".*?y1="(\S+)"', svg))
+        return tall, boxes, top
+
+    alone = height(["one"])
+    assert alone[1] == []
+    two, many = height(["one", "two"]), height([f"series number {i}" for i in range(8)])
+    assert two[0] == alone[0] + 16
+    assert max(two[1]) + 10 < two[2]
+    assert len(set(many[1])) == 2
+    assert max(many[1]) + 10 < many[2]
+
+
+@pytest.mark.parametrize(
+    ("ys", "least"), [((0.9, 1.1), 3), ((0.07, 2.0), 4), ((1e-4, 1.0), 5), ((5.0, 5.0), 1)]
+)
+def test_a_logarithmic_axis_has_ticks_whatever_its_span(
+    ys: tuple[float, float], least: int
+) -> None:
+    series = (Series(name="s", x=(0.0, 1.0), y=ys),)
+    svg = draw(Figure(title="t", kind="line", x="x", y="y", series=series, y_scale="log"))
+    assert svg.count('class="grid"') >= least

@@ -1,9 +1,12 @@
 """The report as one HTML page that stands alone: no scripts, no fonts, nothing fetched."""
 
+from dataclasses import replace
 from typing import Any
 
 import jinja2
 
+from mlgate import pareto
+from mlgate.figure import Figure
 from mlgate.gate import GateResult
 from mlgate.render.svg import draw
 from mlgate.render.text import MARKS, words
@@ -33,9 +36,48 @@ def render(report: Report) -> str:
             (kind, sum(g["outcome"] == kind for g in gates))
             for kind in ("fail", "error", "inconclusive", "warn", "pass")
         ],
+        models=_models(report),
         # Evidence digests make the page checkable against the store.
         spec_digest=report.spec_digest,
     )
+
+
+def _models(report: Report) -> dict[str, Any] | None:
+    """The models that stages know, side by side, where there are two to compare."""
+    standings = [
+        replace(one, name=f"{name}: {one.name}", where=one.where and f"{name}, on {one.where}")
+        for name, result in report.results.items()
+        if isinstance(result, Ran)
+        for one in STAGES[report.uses[name]].standings(result.evidence)
+    ]
+    rows = pareto.side_by_side(standings)
+    if len(rows) < 2:
+        return None
+    columns, figure = pareto.columns_of(rows), pareto.figure_of(rows)
+    return {
+        "figure": figure and _figure(figure),
+        "columns": [f"{c.title} ({c.unit})" if c.unit else c.title for c in columns],
+        "rows": [
+            {
+                "names": row.names,
+                "digest": row.model.removeprefix("sha256:")[:12],
+                "where": row.where or "",
+                "cells": [_cell(row.figures.get(column.name)) for column in columns],
+                "best": row.best,
+            }
+            for row in rows
+        ],
+    }
+
+
+def _cell(x: float | None) -> str:
+    if x is None:
+        return "–"
+    return f"{x:,.0f}" if abs(x) >= 1e4 else f"{x:.4g}"
+
+
+def _figure(figure: Figure) -> dict[str, str]:
+    return {"title": figure.title, "caption": figure.caption, "svg": draw(figure)}
 
 
 def _stage(name: str, uses: str, result: Result) -> dict[str, Any]:
@@ -46,6 +88,7 @@ def _stage(name: str, uses: str, result: Result) -> dict[str, Any]:
         "mark": MARKS[result.outcome],
         "gates": [],
         "figures": [],
+        "notes": (),
         "measurements": [],
         "outputs": [],
         "reason": None,
@@ -58,10 +101,8 @@ def _stage(name: str, uses: str, result: Result) -> dict[str, Any]:
             row["gates"] = [
                 _gate(gate, line) for gate, line in zip(result.gates, result.lines, strict=True)
             ]
-            row["figures"] = [
-                {"title": f.title, "caption": f.caption, "svg": draw(f)}
-                for f in STAGES[uses].figures(result.evidence)
-            ]
+            row["figures"] = [_figure(one) for one in STAGES[uses].figures(result.evidence)]
+            row["notes"] = STAGES[uses].notes(result.evidence)
             row["measurements"] = [_measurement(m) for m in result.evidence.measurements]
             row["outputs"] = sorted(result.evidence.outputs.items())
             row["tools"] = sorted(result.evidence.tools.items())

@@ -8,6 +8,7 @@ from mlgate.figure import Figure, Series
 
 _WIDTH, _HEIGHT = 720, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 52
+_LEGEND = 16
 _NAMED_POINTS = 16
 _LONGEST = 22  # letters of a name that are shown
 
@@ -18,17 +19,18 @@ def draw(figure: Figure) -> str:
     """The plot. Points that are not finite are left out, and the caption says how many."""
     named = figure.kind in ("bars", "intervals") and any(s.labels for s in figure.series)
     bottom = _slanted(figure) if named else _BOTTOM
-    height = _HEIGHT + (bottom - _BOTTOM)
+    top = _TOP + _LEGEND * len(_legend_rows(figure))
+    height = _HEIGHT + (bottom - _BOTTOM) + (top - _TOP)
     xs = [x for s in figure.series for x in s.x]
     ys = [y for s in figure.series for y in (*s.y, *s.low, *s.high)] + list(figure.limits)
     if figure.kind == "bars":  # a bar's length is what is compared
         ys = [*ys, 0.0]
     margin = 0.5 if named else 0.0
     x = _scale(xs, figure.x_scale, _LEFT, _WIDTH - _RIGHT, pad=margin)
-    y = _scale(ys, figure.y_scale, height - bottom, _TOP)
+    y = _scale(ys, figure.y_scale, height - bottom, top)
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(figure.title)}">',
-        *_y_axis(figure, ys, y),
+        *_y_axis(figure, ys, y, (top + height - bottom) / 2),
         *(_names(figure, x, height - bottom) if named else _x_axis(figure, xs, x, height - bottom)),
     ]
     for index, series in enumerate(figure.series):
@@ -61,7 +63,7 @@ def _scale(values: list[float], kind: str, start: float, end: float, pad: float 
     span = high - low
     if not pad:
         high += 0.04 * span
-        if kind == "linear" and min(finite) != 0:
+        if kind == "log" or min(finite) != 0:
             low -= 0.04 * span
 
     def place(value: float) -> float:
@@ -80,8 +82,10 @@ def _ticks(values: list[float], kind: str) -> list[float]:
     if kind == "log":
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         powers = [10.0**p for p in range(first, last + 1)]
-        steps = [m * p for p in powers for m in ((1, 2, 5) if last - first < 3 else (1,))]
-        return [t for t in steps if low * 0.999 <= t <= high * 1.04]
+        steps = [m * p for p in powers for m in ((1, 2, 5) if high < 200 * low else (1,))]
+        shown = [t for t in steps if low * 0.999 <= t <= high * 1.04]
+        if len(shown) > 1 or high == low:
+            return shown or [low]
     if high == low:
         return [low]
     rough = (high - low) / 5
@@ -91,13 +95,13 @@ def _ticks(values: list[float], kind: str) -> list[float]:
     return [i * step for i in range(start, int(high / step + 1e-9) + 1)]
 
 
-def _y_axis(figure: Figure, ys: list[float], y: Scale) -> Iterator[str]:
+def _y_axis(figure: Figure, ys: list[float], y: Scale, middle: float) -> Iterator[str]:
     for tick in _ticks(ys, figure.y_scale):
         at = _n(y(tick))
         yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>'
         yield f'<text x="{_LEFT - 6}" y="{_n(y(tick) + 4)}" text-anchor="end">{_label(tick)}</text>'
     yield (
-        f'<text class="axis" transform="translate(14 {_HEIGHT // 2}) rotate(-90)" '
+        f'<text class="axis" transform="translate(14 {_n(middle)}) rotate(-90)" '
         f'text-anchor="middle">{escape(figure.y)}</text>'
     )
 
@@ -170,14 +174,29 @@ def _stepped(points: list[tuple[float, float]], kind: str) -> list[tuple[float, 
     return stepped
 
 
-def _legend(figure: Figure) -> Iterator[str]:
+def _legend_rows(figure: Figure) -> list[list[tuple[int, int]]]:
+    """Which series the legend names in each of its rows, and how far from the left."""
     if len(figure.series) < 2:
-        return
-    at = _LEFT + 8
+        return []
+    rows: list[list[tuple[int, int]]] = [[]]
+    at = _LEFT
     for index, series in enumerate(figure.series):
-        yield f'<rect class="s{index % 6}" x="{at}" y="{_TOP}" width="10" height="10"/>'
-        yield f'<text x="{at + 15}" y="{_TOP + 9}">{escape(series.name)}</text>'
-        at += 30 + 7 * len(series.name)
+        wide = 30 + 7 * len(series.name)
+        if rows[-1] and at + wide > _WIDTH:
+            rows.append([])
+            at = _LEFT
+        rows[-1].append((index, at))
+        at += wide
+    return rows
+
+
+def _legend(figure: Figure) -> Iterator[str]:
+    for row, entries in enumerate(_legend_rows(figure)):
+        top = 2 + _LEGEND * row
+        for index, at in entries:
+            yield f'<rect class="s{index % 6}" x="{at}" y="{top}" width="10" height="10"/>'
+            name = escape(figure.series[index].name)
+            yield f'<text x="{at + 15}" y="{top + 9}">{name}</text>'
 
 
 def _n(x: float) -> str:

@@ -6,7 +6,8 @@ from typing import Final
 from mlgate.evidence import Evidence
 from mlgate.quantity import seconds
 from mlgate.stage import Job, Metric, Stage
-from mlgate.stages.benchmark.figures import figures
+from mlgate.stages.benchmark.figures import figures, standings
+from mlgate.stages.benchmark.notes import notes
 from mlgate.stages.benchmark.spec import Benchmark, shortest
 
 
@@ -114,4 +115,6 @@ STAGE: Final = Stage(
     gpu=lambda options: options.provider != "cpu",
     flaws=_flaws,
     figures=figures,
+    notes=notes,
+    standings=standings,
 )

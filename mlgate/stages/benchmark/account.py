@@ -1,5 +1,6 @@
 """The stage's own account for the report: distributions, capacity, operators, cost table, advice."""
 
+import contextlib
 import os
 import platform
 from collections.abc import Sequence
@@ -8,18 +9,18 @@ from pathlib import Path
 import numpy as np
 from pydantic import JsonValue
 
-from mlgate.evidence import Comparison, Measurement, rounded
+from mlgate.evidence import Measurement, rounded
 from mlgate.quantity import seconds
 from mlgate.stages.benchmark import batching, capacity, schedule
 from mlgate.stages.benchmark.campaign import Campaign
 from mlgate.stages.benchmark.cold_start import warm_pool
 from mlgate.stages.benchmark.compare import epoch_ratios, epochs_from, sentinel_of
-from mlgate.stages.benchmark.cost import Configuration, pareto
 from mlgate.stages.benchmark.measurements import Findings, ramp_capacity
 from mlgate.stages.benchmark.profile import top_operators
 from mlgate.stages.benchmark.recording import Recording
 from mlgate.stages.benchmark.scenarios import Comparing, Load
-from mlgate.stages.benchmark.session import check_placement, open_session
+from mlgate.stages.benchmark.session import Feed, QueryFailed, check_placement, open_session
+from mlgate.stages.benchmark.spec import LongTail
 from mlgate.stages.benchmark.statistics import percentile_of
 
 
@@ -38,12 +39,7 @@ def account(run: Campaign, recording: Recording, findings: Findings) -> dict[str
         "hardware": {"cpu": _processor(), "cpus": os.cpu_count() or 0},
         "loads": recording.facts["loads"],
         "distributions": _distributions(run.loads),
-        "operators": [
-            dict(row)
-            for row in top_operators(
-                run.target.path, run.target.runtime, run.target.feeds(), run.job.workdir
-            )
-        ],
+        "operators": _operators(run),
     }
     if run.gpu is not None:
         details["gpu"] = run.gpu
@@ -79,6 +75,28 @@ def _distributions(loads: Sequence[Load], points: int = 120) -> list[JsonValue]:
             }
         )
     return rows
+
+
+def _operators(run: Campaign) -> list[JsonValue]:
+    """The top operators of the first load, of the largest batch, and of the mix of shapes."""
+    target = run.target
+    queries: dict[tuple[str, int], Sequence[Feed]] = {}
+    batched = max((load.batch for load in run.loads if load.kind == "batch"), default=1)
+    for load in run.loads:
+        if load.failed is not None or (load.kind == "batch" and load.batch != batched):
+            continue
+        mix = next((s for s in run.job.options.scenarios if s.id == load.id), None)
+        if isinstance(mix, LongTail):
+            shapes = [dict(shape.dims) for shape in mix.shapes]
+            queries[load.id, 1] = [feed for dims in shapes for feed in target.feeds(1, dims)]
+        elif load.batch not in (batch for _, batch in queries):
+            queries[load.id, load.batch] = target.feeds(load.batch)
+    found: list[JsonValue] = []
+    for (scenario, batch), feeds in (queries or {("single", 1): target.feeds()}).items():
+        with contextlib.suppress(QueryFailed):  # the load says so; a profile is no reason to stop
+            top = top_operators(target.path, target.runtime, feeds, run.job.workdir)
+            found.append({"scenario": scenario, "batch": batch, "top": [dict(row) for row in top]})
+    return found
 
 
 def _ramp_details(run: Campaign, recording: Recording) -> dict[str, JsonValue]:
@@ -120,7 +138,7 @@ def _value(findings: Findings, name: str) -> float | None:
 
 
 def _configurations(findings: Findings, scenario: str | None) -> list[JsonValue]:
-    """The candidate, and the baseline as far as its cost follows from the ratio."""
+    """The candidate, and the baseline as far as its figures follow from the ratios."""
     known_p99 = {
         m.labels["scenario"]: m.value
         for m in findings.measurements
@@ -128,33 +146,40 @@ def _configurations(findings: Findings, scenario: str | None) -> list[JsonValue]
     }
     p99 = known_p99.get(scenario) if scenario else next(iter(known_p99.values()), None)
     price = _value(findings, "cost_usd_per_million")
-    memory, joules = _value(findings, "rss_bytes"), _value(findings, "energy_j_per_inference")
-    known = [Configuration("candidate", p99, price, memory, joules)]
+    memory = _value(findings, "gpu.memory_bytes") or _value(findings, "rss_bytes")
+    joules = _value(findings, "energy_j_per_inference")
+    rows: list[JsonValue] = [_configuration("candidate", p99, price, memory, joules)]
     against = {
-        c.name: c for c in findings.comparisons if c.to == "baseline" and c.value is not None
+        c.name: c.value / c.reference
+        for c in findings.comparisons
+        if c.to == "baseline" and c.value and c.reference
     }
-    median: Comparison | None = against.get("latency_ms.p50")
-    tail: Comparison | None = against.get("latency_ms.p99")
-    if median is not None and price is not None and median.value and median.reference:
-        ratio = median.value / median.reference
-        other = None
-        if p99 is not None and tail is not None and tail.value and tail.reference:
-            other = p99 / (tail.value / tail.reference)
-        known.append(Configuration("baseline", other, price / ratio))
-    best = pareto(known)
-    return [
-        {
-            "name": one.name,
-            "p99_ms": None if one.p99_ms is None else rounded(one.p99_ms),
-            "usd_per_million": None
-            if one.usd_per_million is None
-            else rounded(one.usd_per_million),
-            "memory_bytes": one.memory_bytes,
-            "joules": one.joules,
-            "best": one.name in best,
-        }
-        for one in known
-    ]
+    median, tail = against.get("latency_ms.p50"), against.get("latency_ms.p99")
+    if median is not None:
+        rows.append(
+            _configuration(
+                "baseline",
+                None if p99 is None or tail is None else p99 / tail,
+                None if price is None else price / median,
+            )
+        )
+    return rows
+
+
+def _configuration(
+    name: str,
+    p99_ms: float | None,
+    usd_per_million: float | None,
+    memory_bytes: float | None = None,
+    joules: float | None = None,
+) -> dict[str, JsonValue]:
+    return {
+        "name": name,
+        "p99_ms": None if p99_ms is None else rounded(p99_ms),
+        "usd_per_million": None if usd_per_million is None else rounded(usd_per_million),
+        "memory_bytes": memory_bytes,
+        "joules": joules,
+    }
 
 
 def _batching(run: Campaign) -> dict[str, JsonValue] | None:
@@ -172,7 +197,7 @@ def _batching(run: Campaign) -> dict[str, JsonValue] | None:
     return {
         "rate": rounded(rate),
         "max_batch": found.max_batch,
-        "max_delay_ms": rounded(found.max_delay / 1e6),
+        "max_delay_us": round(found.max_delay / 1e3),
         "response_ms": rounded(found.response / 1e6),
         "mean_batch": rounded(found.mean_batch),
     }

@@ -1,16 +1,19 @@
-"""Plots of a benchmark: latency distribution, ratio to the baseline, capacity, cost against p99."""
+"""Plots of a benchmark: latency distribution, ratio to the baseline, capacity, where the time goes."""
 
+import itertools
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Evidence
 from mlgate.figure import Figure, Series
+from mlgate.pareto import Standing
 
 
 def figures(evidence: Evidence) -> tuple[Figure, ...]:
     """What the evidence has data for; nothing is drawn of what was not measured."""
-    drawn = (_distribution(evidence), _ratio(evidence), _capacity(evidence), _pareto(evidence))
+    drawn = (_distribution(evidence), _ratio(evidence), _capacity(evidence), _operators(evidence))
     return tuple(figure for figure in drawn if figure is not None)
 
 
@@ -27,24 +30,29 @@ def _numbers(value: JsonValue) -> tuple[float, ...]:
 
 
 def _distribution(evidence: Evidence) -> Figure | None:
-    series = tuple(
-        Series(
-            name=f"{row['scenario']}, batch {row['batch']}",
-            x=_numbers(row["latency_ms"]),
-            y=_numbers(row["share"]),
+    """The tail on a scale of its own: a p99.9 is as far from a p99 as that from a p90."""
+    series = []
+    for row in _rows(evidence.details.get("distributions")):
+        points = zip(_numbers(row["latency_ms"]), _numbers(row["share"]), strict=True)
+        slower = [(latency, 1 - share) for latency, share in points if share < 1]
+        series.append(
+            Series(
+                name=f"{row['scenario']}, batch {row['batch']}",
+                x=tuple(latency for latency, _ in slower),
+                y=tuple(share for _, share in slower),
+            )
         )
-        for row in _rows(evidence.details.get("distributions"))
-    )
     if not series:
         return None
     return Figure(
         title="Latency distribution",
         kind="step",
         x="latency (ms)",
-        y="share of queries",
-        series=series,
+        y="share of slower queries",
+        series=tuple(series),
         x_scale="log",
-        caption="Open-loop latencies run from the intended arrival.",
+        y_scale="log",
+        caption="0.01 is the p99. Open-loop latencies run from the intended arrival.",
     )
 
 
@@ -77,6 +85,7 @@ def _ratio(evidence: Evidence) -> Figure | None:
             ),
         ),
         limits=(1.0,),
+        y_scale="log",
         caption=f"Each end is a one-sided bound at {100 * confidence:g} % confidence.",
     )
 
@@ -107,36 +116,65 @@ def _capacity(evidence: Evidence) -> Figure | None:
         limits=(_number(ramp.get("limit_ms")),),
         x_scale="log",
         y_scale="log",
-        caption=f"Knee at {_number(ramp.get('knee_qps')):.4g} queries per second.",
+        caption=_knee(ramp),
     )
 
 
-def _pareto(evidence: Evidence) -> Figure | None:
-    rows = [
-        row
-        for row in _rows(evidence.details.get("configurations"))
-        if row.get("p99_ms") is not None and row.get("usd_per_million") is not None
-    ]
-    if not rows:
+def _knee(ramp: Mapping[str, JsonValue]) -> str:
+    if ramp.get("knee_qps") is None:
+        return "No rate kept the promise."
+    return f"The promise holds up to {_number(ramp['knee_qps']):,.0f} queries per second."
+
+
+def _operators(evidence: Evidence) -> Figure | None:
+    profiles = [(row, _rows(row.get("top"))) for row in _rows(evidence.details.get("operators"))]
+    shares: dict[str, float] = {}
+    for _, top in profiles:
+        for row in top:
+            name = _operator(row)
+            shares[name] = max(shares.get(name, 0.0), _number(row["share"]))
+    names = sorted(shares, key=lambda name: (-shares[name], name))[:10]
+    if not names:
         return None
     series = []
-    for name, best in (("on the Pareto front", True), ("beaten", False)):
-        mine = [row for row in rows if row.get("best") is best]
-        if mine:
-            series.append(
-                Series(
-                    name=name,
-                    x=tuple(_number(row["usd_per_million"]) for row in mine),
-                    y=tuple(_number(row["p99_ms"]) for row in mine),
-                    labels=tuple(str(row["name"]) for row in mine),
-                )
+    for row, top in profiles:
+        mine = {_operator(one): _number(one["share"]) for one in top}
+        series.append(
+            Series(
+                name=f"{row['scenario']}, batch {row['batch']}",
+                x=tuple(float(i) for i in range(len(names))),
+                y=tuple(100 * mine.get(name, 0.0) for name in names),
+                labels=tuple(names),
             )
+        )
     return Figure(
-        title="Cost against latency",
-        kind="scatter",
-        x="USD per million answers",
-        y="p99 (ms)",
+        title="Where the time goes",
+        kind="bars",
+        x="operator",
+        y="% of the operators' time",
         series=tuple(series),
-        x_scale="log",
-        y_scale="log",
+        caption="ONNX Runtime's profile, taken apart from every measurement.",
     )
+
+
+def _operator(row: Mapping[str, JsonValue]) -> str:
+    """A node by its own name, with what it does where the name does not tell."""
+    node, op = str(row["node"]).rstrip("/").rsplit("/", 1)[-1], str(row["op"])
+    letters = "".join(itertools.takewhile(str.isalpha, node)).lower()
+    return node if letters and letters in op.lower() else f"{op} {node}"
+
+
+_STANDS: Final = ("p99_ms", "usd_per_million", "memory_bytes", "joules")
+
+
+def standings(evidence: Evidence) -> tuple[Standing, ...]:
+    """What was measured of the candidate, and of the baseline."""
+    where = str(evidence.details.get("provider", "")).removesuffix("ExecutionProvider")
+    ports = {"candidate": "model", "baseline": "baseline"}
+    found = []
+    for row in _rows(evidence.details.get("configurations")):
+        digest = evidence.inputs.get(ports.get(str(row["name"]), ""))
+        if digest is not None:
+            known = {key: _number(row[key]) for key in _STANDS if row.get(key) is not None}
+            found.append(Standing(digest, str(row["name"]), known, where))
+    return tuple(found)

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from mlgate.errors import StageError
-from mlgate.stages.benchmark.session import Feed, Runtime, open_session
+from mlgate.stages.benchmark.session import ORT_ERRORS, Feed, Runtime, failed_query, open_session
 
 
 def top_operators(
@@ -16,9 +17,13 @@ def top_operators(
     Profiled apart from every measurement, for profiling itself takes time.
     """
     session = open_session(model, runtime, profile_into=folder / "profile")
-    for feed in feeds:
-        session.run(None, dict(feed))
-    path = Path(session.end_profiling())
+    try:
+        for feed in feeds:
+            session.run(None, dict(feed))
+    except ORT_ERRORS as error:
+        raise failed_query(error) from None
+    finally:
+        path = Path(session.end_profiling())
     try:
         return parse(path.read_text(encoding="utf-8"), most)
     finally:
@@ -37,9 +42,11 @@ def parse(text: str, most: int = 10) -> list[dict[str, str | float | int]]:
                 spent.setdefault(key, []).append(int(event["dur"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StageError(f"ONNX Runtime's profile cannot be read: {error}") from None
-    total = sum(sum(times) for times in spent.values()) or 1
-    ranked = sorted(spent.items(), key=lambda item: (-sum(item[1]), item[0]))
+    # Medians: a first call allocates, and one call in many is interrupted.
+    typical = {key: median(times) * len(times) for key, times in spent.items()}
+    total = sum(typical.values()) or 1
+    ranked = sorted(typical.items(), key=lambda item: (-item[1], item[0]))
     return [
-        {"op": op, "node": node, "calls": len(times), "share": round(sum(times) / total, 4)}
-        for (op, node), times in ranked[:most]
+        {"op": op, "node": node, "calls": len(spent[op, node]), "share": round(time / total, 4)}
+        for (op, node), time in ranked[:most]
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mlgate.evidence import Evidence
 from mlgate.stage import Job, Metric, Stage
-from mlgate.stages.quantize.figures import figures
+from mlgate.stages.quantize.figures import figures, standings
 from mlgate.stages.quantize.spec import Quantize
 
 
@@ -79,4 +79,5 @@ STAGE = Stage(
     adaptive=True,
     flaws=_flaws,
     figures=figures,
+    standings=standings,
 )

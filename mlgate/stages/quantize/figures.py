@@ -6,14 +6,32 @@ from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Evidence
 from mlgate.figure import Figure, Series
+from mlgate.pareto import Standing
 
 _MAIN = ("accuracy", "recall_at_k", "mae", "cosine", "map", "exact_match", "agreement")
+_STANDS = ("accuracy", "map", "exact_match", "mae", "perplexity", "size_bytes")
 
 
 def figures(evidence: Evidence) -> tuple[Figure, ...]:
     """What the evidence has figures for, in a fixed order."""
     made = (_candidates(evidence), _sensitivity(evidence), _classes(evidence))
     return tuple(figure for figure in made if figure is not None)
+
+
+def standings(evidence: Evidence) -> tuple[Standing, ...]:
+    """How good and how large the source model and the one that was made are."""
+    pairs = {
+        c.name: c
+        for c in evidence.comparisons
+        if c.to == "source" and not c.labels and c.name in _STANDS
+    }
+    made = evidence.outputs.get("model") or evidence.outputs.get("best_effort")
+    known = {name: c.value for name, c in pairs.items() if c.value is not None}
+    source = {name: c.reference for name, c in pairs.items() if c.reference is not None}
+    found = [] if made is None else [Standing(made.digest, made.name, known)]
+    if "model" in evidence.inputs:
+        found.append(Standing(evidence.inputs["model"], "source", source))
+    return tuple(found)
 
 
 def _candidates(evidence: Evidence) -> Figure | None:

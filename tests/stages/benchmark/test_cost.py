@@ -1,8 +1,8 @@
-"""Cost per million answers, its interval, and the Pareto set."""
+"""Cost per million answers, and its interval."""
 
 import pytest
 
-from mlgate.stages.benchmark.cost import Configuration, pareto, usd_per_million
+from mlgate.stages.benchmark.cost import usd_per_million
 from mlgate.stages.benchmark.statistics import Estimate
 
 
@@ -25,10 +25,3 @@ def test_a_rate_that_may_be_zero_has_no_upper_cost() -> None:
     assert found.bounds[1] == (0.9, None, None)
     with pytest.raises(ValueError, match="above 0"):
         usd_per_million(1.0, Estimate(0.0, (), 0), 1.0)
-
-
-def test_pareto_keeps_what_nothing_beats() -> None:
-    slow_exact = Configuration("fp32", p99_ms=10, usd_per_million=2, accuracy=0.99)
-    fast = Configuration("int8", p99_ms=4, usd_per_million=1, accuracy=0.98)
-    worse = Configuration("bad", p99_ms=12, usd_per_million=2, accuracy=0.97)
-    assert pareto([slow_exact, fast, worse]) == ["fp32", "int8"]

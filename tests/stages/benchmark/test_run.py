@@ -154,7 +154,25 @@ def test_the_account_is_there_for_the_report(whole: tuple[Evidence, Path, Bench]
     titles = [figure.title for figure in STAGE.figures(evidence)]
     assert len(titles) == 4
     assert STAGE.figures(Evidence(uses="benchmark", inputs={})) == ()
-    assert evidence.details["operators"][0]["op"] == "MatMul"  # type: ignore[index,call-overload]
+    profiles: Any = evidence.details["operators"]
+    assert [(row["scenario"], row["batch"]) for row in profiles] == [
+        ("single", 1),
+        ("long_tail", 1),
+        ("batch", 8),
+    ]
+    assert {row["top"][0]["op"] for row in profiles} == {"MatMul"}
+    assert [note.title.split()[0] for note in STAGE.notes(evidence)] == [
+        "Shed",
+        "Shed",
+        "Scale",
+        "Adaptive",
+        "Warm",
+    ]
+    assert STAGE.notes(Evidence(uses="benchmark", inputs={})) == ()
+    (standing,) = STAGE.standings(evidence)[:1]
+    assert standing.figures["p99_ms"] == pytest.approx(
+        value(evidence, "latency_ms.p99", scenario="single")
+    )
     assert "LIMIT" in str(evidence.details["ramp"])
     assert evidence.details["nodes"] == {"CPUExecutionProvider": 2}
     assert "instances" in str(evidence.details["warm_pool"])

@@ -1,0 +1,140 @@
+"""The models of a run side by side: how good, fast and cheap each is, and which none other beats.
+
+Stages know a model by its digest. So what `quantize` knows of its quality and `benchmark` of its
+latency and cost come together in one row, without either stage knowing of the other.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mlgate.figure import Figure, Series
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure by which models are compared; `more` when a larger one is the better one."""
+
+    name: str
+    title: str
+    unit: str = ""
+    more: bool = False
+
+
+QUALITIES: Final = (
+    Column("accuracy", "accuracy", more=True),
+    Column("map", "mean average precision", more=True),
+    Column("exact_match", "exact match", more=True),
+    Column("recall_at_k", "recall at k", more=True),
+    Column("mae", "mean absolute error"),
+    Column("perplexity", "perplexity"),
+)
+COLUMNS: Final = (
+    *QUALITIES,
+    Column("p99_ms", "p99", "ms"),
+    Column("usd_per_million", "cost of a million", "USD"),
+    Column("memory_bytes", "memory", "B"),
+    Column("joules", "energy", "J"),
+    Column("size_bytes", "size", "B"),
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one stage knows of one model, by the names of `COLUMNS`.
+
+    `where` says on what it ran; figures without it hold wherever the model runs.
+    """
+
+    model: str
+    name: str
+    figures: Mapping[str, float]
+    where: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on one kind of device, with all that is known of it. `names` are as stages say.
+
+    `best`: no other row beats it.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    where: str | None
+    figures: Mapping[str, float]
+    best: bool = True
+
+
+def side_by_side(standings: Iterable[Standing]) -> tuple[Row, ...]:
+    """One row for each model and where it ran, in the order in which they came."""
+    known: dict[tuple[str, str | None], tuple[list[str], dict[str, float]]] = {}
+    for one in standings:
+        names, figures = known.setdefault((one.model, one.where), ([], {}))
+        names.append(one.name)
+        for column, figure in one.figures.items():
+            figures.setdefault(column, figure)  # a model that is its own baseline is the candidate
+    ran = {model for model, where in known if where is not None}
+    rows = []
+    for (model, where), (names, figures) in known.items():
+        if where is None and model in ran:
+            continue
+        also, everywhere = known.get((model, None), ([], {})) if where is not None else ([], {})
+        rows.append(Row(model, (*also, *names), where, everywhere | figures))
+    return tuple(
+        replace(row, best=not any(_beats(other, row) for other in rows if other is not row))
+        for row in rows
+    )
+
+
+def _beats(a: Row, b: Row) -> bool:
+    """Nowhere worse and somewhere better, in all that is known of `b`.
+
+    What is not known of `a` may be worse: a row about which less is known beats nothing.
+    """
+    shared = [column for column in COLUMNS if column.name in b.figures]
+    if not shared or any(column.name not in a.figures for column in shared):
+        return False
+    signed = [(-1.0 if column.more else 1.0, column.name) for column in shared]
+    ours = [sign * a.figures[name] for sign, name in signed]
+    theirs = [sign * b.figures[name] for sign, name in signed]
+    return all(x <= y for x, y in zip(ours, theirs, strict=True)) and ours != theirs
+
+
+def columns_of(rows: Iterable[Row]) -> tuple[Column, ...]:
+    """The columns in which something is known."""
+    known = {name for row in rows for name in row.figures}
+    return tuple(column for column in COLUMNS if column.name in known)
+
+
+def figure_of(rows: Iterable[Row]) -> Figure | None:
+    """Quality, or else cost, against p99; None for fewer than two rows that have both."""
+    listed = [row for row in rows if "p99_ms" in row.figures]
+    choices = (*QUALITIES, *(column for column in COLUMNS if column.name == "usd_per_million"))
+    against = next((c for c in choices if sum(c.name in row.figures for row in listed) > 1), None)
+    if against is None:
+        return None
+    shown = [row for row in listed if against.name in row.figures]
+    series = []
+    for name, best in (("on the Pareto front", True), ("beaten by another", False)):
+        mine = [row for row in shown if row.best is best]
+        if mine:
+            series.append(
+                Series(
+                    name=name,
+                    x=tuple(row.figures["p99_ms"] for row in mine),
+                    y=tuple(row.figures[against.name] for row in mine),
+                    labels=tuple(row.names[-1] for row in mine),
+                )
+            )
+    unit = f" ({against.unit})" if against.unit else ""
+    return Figure(
+        title=f"{against.title[0].upper()}{against.title[1:]} against latency",
+        kind="scatter",
+        x="p99 (ms)",
+        y=f"{against.title}{unit}",
+        series=tuple(series),
+        x_scale="log",
+        caption="A model is beaten when another is nowhere worse, in any column below, and "
+        "somewhere better. Points are measured values; the gates look at intervals.",
+    )
