@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from mlgate.evidence import digest_of
+from mlgate.evidence import Evidence, digest_of
 from mlgate.gate import Outcome
 from mlgate.render import github, markdown, text
 from mlgate.report import Ran, Report
@@ -20,6 +20,15 @@ from mlgate.report import Ran, Report
 # Kubernetes keeps 4,096 bytes of what a container says at its end, Tekton needs some of them,
 # and a later step repeats them.
 TEKTON_BYTES: Final = 2000
+# https://github.com/opencontainers/image-spec, media-types.md; and what Docker says instead.
+_MANIFESTS: Final = frozenset(
+    {
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    }
+)
 # As Konflux reads it: ADR 0008, https://github.com/konflux-ci/architecture.
 _TEST_RESULTS: Final = {
     Outcome.PASS: "SUCCESS",
@@ -86,14 +95,30 @@ def to_tekton(report: Report, *, file: str, folder: Path) -> None:
     }
     results = list(report.results.values())
     if len(results) == 1 and isinstance(results[0], Ran):  # one stage's task, not the verdict's
-        for port, made in results[0].evidence.outputs.items():
-            about = {
-                "uri": f"pkg:generic/mlgate/{made.name}",
-                "digest": made.digest,
-                "isBuildArtifact": "true",
-            }
-            found[f"{port}_ARTIFACT_OUTPUTS"] = json.dumps(about, separators=(",", ":"))
+        for port in results[0].evidence.outputs:
+            found |= _for_chains(port, results[0].evidence)
     write_results(folder, found)
+
+
+def _for_chains(port: str, evidence: Evidence) -> dict[str, str]:
+    """What Tekton Chains shall attest of an output, under names that it looks for.
+
+    An image is known by its manifest, so the digest of that is the image's; `details["images"]` says
+    which repository it was pushed to. One that was not pushed has nothing to attest.
+    """
+    made = evidence.outputs[port]
+    if made.media_type in _MANIFESTS:
+        pushed = evidence.details.get("images")
+        place = pushed.get(port) if isinstance(pushed, dict) else None
+        if not isinstance(place, str):
+            return {}
+        return {f"{port}_IMAGE_URL": place, f"{port}_IMAGE_DIGEST": made.digest}
+    about = {
+        "uri": f"pkg:generic/mlgate/{made.name}",
+        "digest": made.digest,
+        "isBuildArtifact": "true",
+    }
+    return {f"{port}_ARTIFACT_OUTPUTS": json.dumps(about, separators=(",", ":"))}
 
 
 def write_results(folder: Path, found: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """The Tekton tasks of mlgate: one that runs a stage, its aliases, what comes before and after."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from mlgate.stage import Stage
@@ -36,20 +37,27 @@ def run_task() -> dict[str, Value]:
     return _task("mlgate-run", about, _PARAMS, _with_exit([]))
 
 
-def stage_task(stage: Stage[Any], *, gpu_resource: str | None = None) -> dict[str, Value]:
-    """The task for one kind of stage: as `run_task`, with what the stage makes as results."""
+def stage_task(
+    stage: Stage[Any], *, gpu_resource: str | None = None, fails: bool = True
+) -> dict[str, Value]:
+    """The task for one kind of stage: as `run_task`, with what the stage makes as results.
+
+    Without `fails`, the task succeeds whatever the gates say: the step shows it, and the results.
+    """
     name = f"mlgate-{stage.uses}" + ("-gpu" if gpu_resource else "")
     params = {**_PARAMS, "stage": (_PARAMS["stage"][0], stage.uses)}
     resources: dict[str, Value] | None = None
     if gpu_resource is not None:
         resources = {"limits": {gpu_resource: "1"}}
-    about = f"{stage.summary}: run one {stage.uses} stage of an mlgate spec."
-    return _task(name, about, params, _with_exit([], resources), outputs=tuple(stage.outputs))
+    about = f"{stage.summary.rstrip('.')}: run one {stage.uses} stage of an mlgate spec."
+    steps = _with_exit([], resources)
+    return _task(name, about, params, steps if fails else steps[:1], outputs=stage.outputs)
 
 
 def plan_task() -> dict[str, Value]:
     """The task that says which stages have to run."""
     params = {name: row for name, row in _PARAMS.items() if name not in ("stage", "event")}
+    params["stages"] = ("Stages that it is about, as a JSON list; empty: all", "")
     about = "Drop the stages of an mlgate spec whose evidence is known already."
     task = _task("mlgate-plan", about, params, [_step("plan", ["--plan"])], results={})
     spec = task["spec"]
@@ -127,21 +135,14 @@ def _task(
     params: Mapping[str, tuple[str, str | None]],
     steps: list[dict[str, Value]],
     *,
-    outputs: Iterable[str] = (),
+    outputs: Mapping[str, str] = MappingProxyType({}),
     results: Mapping[str, str] = _RESULTS,
 ) -> dict[str, Value]:
     declared: list[Value] = [
         {"name": key, "type": "string", "description": text} for key, text in results.items()
     ]
-    declared += [
-        {
-            "name": f"{port}_ARTIFACT_OUTPUTS",
-            "type": "object",
-            "description": f"The {port} that the stage made, for Tekton Chains",
-            "properties": {key: {"type": "string"} for key in ("uri", "digest", "isBuildArtifact")},
-        }
-        for port in outputs
-    ]
+    for port, kind in outputs.items():
+        declared += _for_chains(port, kind)
     env = _env(params)
     for step in steps:
         step["env"] = [*env, {"name": "MLGATE_KEPT", "value": "$(workspaces.cache.path)"}, *_HOME]
@@ -161,6 +162,31 @@ def _task(
             "volumes": [{"name": "tmp", "emptyDir": {}}],
         },
     }
+
+
+def _for_chains(port: str, kind: str) -> list[Value]:
+    """An output as a result by whose name Chains knows it: an image, or any other file."""
+    if kind == "image":
+        return [
+            {
+                "name": f"{port}_IMAGE_URL",
+                "type": "string",
+                "description": f"Repository of the {port} that the stage pushed",
+            },
+            {
+                "name": f"{port}_IMAGE_DIGEST",
+                "type": "string",
+                "description": f"sha256 of the {port}'s manifest, for Tekton Chains",
+            },
+        ]
+    return [
+        {
+            "name": f"{port}_ARTIFACT_OUTPUTS",
+            "type": "object",
+            "description": f"The {port} that the stage made, for Tekton Chains",
+            "properties": {key: {"type": "string"} for key in ("uri", "digest", "isBuildArtifact")},
+        }
+    ]
 
 
 def _env(params: Mapping[str, tuple[str, str | None]]) -> list[Value]:

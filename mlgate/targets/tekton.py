@@ -4,6 +4,7 @@ No task has a script, and parameters reach it as environment variables only, so 
 taken for a command. Results are digests; the documents travel in the workspace.
 """
 
+import json
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -22,8 +23,11 @@ ON_PULL_REQUEST: Final = ".tekton/mlgate-pull-request.yaml"
 PLAN: Final = "mlgate-plan"
 VERDICT: Final = "mlgate-verdict"
 CHECKOUT: Final = "mlgate-checkout"
-# The list of stages is a result, and all results of a task share 4,096 bytes.
+# A list of stages is a result, and all results of a task share 4,096 bytes: long ones are cut into
+# parts, each with a task of its own.
 _STAGES_BYTES: Final = 1500
+# What the pipeline's last task may take, whatever the others took.
+_VERDICT_SECONDS: Final = 15 * 60
 _LABEL: Final = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
 
 
@@ -62,7 +66,11 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
     found = jobs(plan)
     kinds = sorted({(job.node.options.uses, _own_gpu(job, settings)) for job in found}, key=str)
     tasks = [plan_task(), verdict_task()]
-    tasks += [stage_task(STAGES[uses], gpu_resource=gpu) for uses, gpu in kinds]
+    for uses, gpu in kinds:
+        # A failed task keeps others from starting. Without beta nothing can be said against that,
+        # so none fails but those that move traffic: the verdict does.
+        fails = settings.api == "beta" or not STAGES[uses].checked
+        tasks.append(stage_task(STAGES[uses], gpu_resource=gpu, fails=fails))
     name = name_of(f"mlgate-{plan.spec.name}")[:50].rstrip("-")
     top = header("tekton", source, settings)
     env = _environment(plan, settings)
@@ -92,16 +100,18 @@ def _name(manifest: dict[str, Value]) -> str:
 def _pipeline(
     name: str, found: tuple[CiJob, ...], source: Source, settings: Settings
 ) -> dict[str, Value]:
-    drops = sum(len(job.stage) + 3 for job in found) <= _STAGES_BYTES
     checked = [job for job in found if not job.moves_traffic]
     common = _common(source, settings)
     tasks: list[Value] = [_checkout()]
-    first = [CHECKOUT]
-    if drops:
+    planned: dict[str, str] = {}
+    for number, part in enumerate(_parts(found)):
+        name_of_plan = f"{PLAN}-{number + 1}" if number else PLAN
+        planned |= dict.fromkeys(part, name_of_plan)
         # What a task does not declare, it may not be given.
         given = {key: value for key, value in common.items() if key != "event"}
-        tasks.append({**_task(PLAN, PLAN, given, timeout=15 * 60), "runAfter": [CHECKOUT]})
-        first = [PLAN]
+        given["stages"] = json.dumps(part, separators=(",", ":"))
+        task = _task(name_of_plan, PLAN, given, timeout=15 * 60)
+        tasks.append({**task, "runAfter": [CHECKOUT]})
     for job in found:
         after = list(job.after)
         if job.moves_traffic:  # nothing moves before everything else has passed
@@ -113,9 +123,8 @@ def _pipeline(
         if settings.api == "beta" and not job.moves_traffic:
             # The others go on, as they do in a check; the verdict is what fails.
             made["onError"] = "continue"
-        made = {**made, **_order([*first, *after], job, drops=drops)}
-        tasks.append(made)
-    verdict = _task(VERDICT, VERDICT, common, timeout=15 * 60)
+        tasks.append({**made, **_order(after, job, planned[job.stage])})
+    verdict = _task(VERDICT, VERDICT, common, timeout=_VERDICT_SECONDS)
     return {
         "apiVersion": "tekton.dev/v1",
         "kind": "Pipeline",
@@ -204,19 +213,27 @@ def _task(name: str, ref: str, params: dict[str, str], *, timeout: float) -> dic
     }
 
 
-def _order(after: list[str], job: CiJob, *, drops: bool) -> dict[str, Value]:
-    order: dict[str, Value] = {"displayName": job.stage}
-    if after:
-        order["runAfter"] = after
-    when: list[Value] = []
-    if drops:
-        stages = f"$(tasks.{PLAN}.results.stages[*])"
-        when.append({"input": job.stage, "operator": "in", "values": [stages]})
+def _parts(found: tuple[CiJob, ...]) -> list[list[str]]:
+    """The stages in order, cut where their names would be too long for one result."""
+    parts: list[list[str]] = []
+    used = _STAGES_BYTES
+    for job in found:
+        size = len(job.stage) + 3
+        if used + size > _STAGES_BYTES:
+            parts.append([])
+            used = 0
+        parts[-1].append(job.stage)
+        used += size
+    return parts
+
+
+def _order(after: list[str], job: CiJob, plan: str) -> dict[str, Value]:
+    """When a stage's task runs: after its plan and what it waits for, unless it is known already."""
+    stages = f"$(tasks.{plan}.results.stages[*])"
+    when: list[Value] = [{"input": job.stage, "operator": "in", "values": [stages]}]
     if job.privileged:
         when.append({"input": "$(params.event)", "operator": "in", "values": ["push"]})
-    if when:
-        order["when"] = when
-    return order
+    return {"displayName": job.stage, "runAfter": [plan, *after], "when": when}
 
 
 def _environment(plan: Plan, settings: Settings) -> list[Value]:
@@ -245,11 +262,16 @@ def _run(
 def _run_spec(
     name: str, found: tuple[CiJob, ...], settings: Settings, env: list[Value], event: str
 ) -> dict[str, Value]:
-    whole = sum(job.seconds + 600 for job in found) + 3600
+    whole = round(sum(job.seconds + 600 for job in found)) + 3600
     spec: dict[str, Value] = {
         "pipelineRef": {"name": name},
         "params": [{"name": "event", "value": event}],
-        "timeouts": {"pipeline": f"{round(whole)}s"},
+        # However long the stages take, there is time for the verdict.
+        "timeouts": {
+            "pipeline": f"{whole}s",
+            "tasks": f"{whole - _VERDICT_SECONDS}s",
+            "finally": f"{_VERDICT_SECONDS}s",
+        },
         "taskRunTemplate": {"podTemplate": _pod(env)},
         "workspaces": [
             {

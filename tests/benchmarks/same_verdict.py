@@ -1,52 +1,18 @@
-"""How often a check, the GitHub workflow and the Tekton pipeline give one verdict, to the byte."""
+"""How often a check, the GitHub workflow and the Tekton pipelines give one verdict, to the byte.
+
+Complete runs, stage by stage, of specs whose stages pass, warn, fail, break, cannot measure or
+cannot tell, in every pair of a chain's head and an independent stage.
+"""
 
 import argparse
-import shlex
-import shutil
-import subprocess
-import sys
+import json
 import tempfile
-import time
+from collections import Counter
 from pathlib import Path
 
-from tests.actions.runner import ROOT, Runner
-from tests.fakes.fixtures import SMALL, pipeline, workflow
+from tests.fakes.forked import served
 from tests.fakes.stages import registered
-from tests.targets.tekton_runner import Cluster
-
-
-def once(folder: Path, size: int) -> tuple[set[bytes], dict[str, float]]:
-    """One project of its own; the verdicts' bytes, and the seconds that each way took."""
-    project = folder / "project"
-    project.mkdir(parents=True)
-    (project / "a.bin").write_bytes(b"x" * size)
-    (project / "mlgate.yaml").write_text(SMALL.replace("ran: RAN, ", ""))
-    command = folder / "mlgate"
-    path = shlex.quote(f"{ROOT / 'tests' / 'fakes'}:{ROOT}")
-    command.write_text(
-        f'#!/bin/sh\nPYTHONPATH={path} exec {shlex.quote(sys.executable)} -m mlgate "$@"\n'
-    )
-    command.chmod(0o755)
-    seconds = {}
-
-    on_github = Runner(project, folder / "server", command, event="pull_request")
-    started = time.monotonic()
-    on_github.workflow(workflow(project))
-    seconds["github"] = time.monotonic() - started
-    there = (on_github.artifacts / "mlgate-report" / "verdict.json").read_bytes()
-
-    started = time.monotonic()
-    cluster = Cluster.of(pipeline(project), command, folder / "pods")
-    shutil.copytree(project, folder / "source")
-    cluster.run({"event": "pull_request"}, {"source": folder / "source"})
-    seconds["tekton"] = time.monotonic() - started
-    tekton = (folder / "source" / ".mlgate" / "latest" / "verdict.json").read_bytes()
-
-    started = time.monotonic()
-    subprocess.run([command, "check", project], capture_output=True, check=False)
-    seconds["local"] = time.monotonic() - started
-    local = (project / ".mlgate" / "latest" / "verdict.json").read_bytes()
-    return {there, tekton, local}, seconds
+from tests.targets.ways import BEHAVIOURS, spec_of, verdicts
 
 
 def main() -> None:
@@ -55,18 +21,26 @@ def main() -> None:
     given = parser.parse_args()
     registration = registered()
     next(registration)
+    kinds = list(BEHAVIOURS)
     equal = 0
-    total = dict.fromkeys(("github", "tekton", "local"), 0.0)
-    for run in range(given.runs):
-        with tempfile.TemporaryDirectory() as folder:
-            # Sizes on both sides of the gates' limit: verdicts that pass, warn and fail.
-            verdicts, seconds = once(Path(folder) / "run", size=6 + run % 6)
-        equal += len(verdicts) == 1
-        for way, took in seconds.items():
-            total[way] += took
-    print(f"one verdict on three ways: {equal} of {given.runs}")
-    for way, took in total.items():
-        print(f"{way:<8}{took / given.runs:6.2f} s per run, {took / total['local']:.2f}x of local")
+    outcomes: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as mlgate:
+        for run in range(given.runs):
+            data, other, int8 = (kinds[run // 6**place % 6] for place in range(3))
+            with tempfile.TemporaryDirectory() as here:
+                spec = spec_of(data, int8, other)
+                said, green, took = verdicts(Path(here) / "run", spec, mlgate)
+            outcome = json.loads(said["local"])["outcome"]
+            right = set(green.values()) == {outcome in ("pass", "warn")}
+            equal += right and len(set(said.values())) == 1
+            outcomes[outcome] += 1
+            total.update(took)
+    print(f"one verdict on {len(total)} ways: {equal} of {given.runs}")
+    print("verdicts: " + ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items())))
+    for way, seconds in total.items():
+        ratio = seconds / total["local"]
+        print(f"{way:<14}{seconds / given.runs:6.2f} s per run, {ratio:.2f}x of local")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The compiled pipeline: nothing that Tekton refuses, really run, and no way to lose a verdict."""
 
+import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 import yaml
 
 from mlgate.stages import STAGES
-from mlgate.targets import tasks
+from mlgate.targets import tasks, tekton
 from mlgate.targets.yaml_text import Value, dump
 from tests.fakes.fixtures import SMALL, pipeline
 from tests.fakes.hostile import HOSTILE
@@ -131,6 +133,34 @@ def test_parameters_are_values_and_nothing_else(tmp_path: Path, text: str) -> No
     assert not list(tmp_path.rglob("pwned"))
 
 
+def test_names_too_long_for_one_result_are_planned_in_parts(tmp_path: Path) -> None:
+    lines = ["version: 1", "name: many", "stages:"]
+    for index in range(120):
+        file = f"{{from: stage-{index - 1:0>40}.copy}}" if index else "a.bin"
+        lines.append(
+            f"  stage-{index:0>40}: {{uses: weigh, file: {file}, gates: [{{metric: bytes, max: 9}}]}}"
+        )
+    (tmp_path / "mlgate.yaml").write_text("\n".join(lines) + "\n")
+    files = pipeline(tmp_path)
+    assert problems(*files.values()) == []
+    made = yaml.safe_load(files[PIPELINE])["spec"]["tasks"]
+    about = {
+        task["name"]: next(row["value"] for row in task["params"] if row["name"] == "stages")
+        for task in made
+        if task["taskRef"]["name"] == "mlgate-plan"
+    }
+    assert len(about) == 4
+    assert max(map(len, about.values())) <= 1500
+    assert [name for part in about.values() for name in json.loads(part)] == [
+        f"stage-{index:0>40}" for index in range(120)
+    ]
+    for task in made:
+        for row in task.get("when", []):
+            for plan in re.findall(r"tasks\.([a-z0-9-]+)\.results", row["values"][0]):
+                assert task["displayName"] in json.loads(about[plan])
+                assert plan in task["runAfter"]
+
+
 Run = Callable[..., Cluster]
 
 
@@ -178,6 +208,47 @@ def test_what_is_known_starts_no_pod(cluster: Run, source: Path, tmp_path: Path)
     again = cluster()
     assert again.run({"event": "pull_request"}, spaces, uid="run-2") == "Succeeded"
     assert again.started == ["mlgate-plan", "mlgate-verdict"]
+
+
+@pytest.mark.slow
+def test_parts_of_a_plan_drop_what_is_known(
+    project: Path, mlgate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tekton, "_STAGES_BYTES", 12)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for uid in ("run-1", "run-2"):
+        source = tmp_path / uid
+        shutil.copytree(project, source)
+        run = Cluster.of(pipeline(project), mlgate, tmp_path / "pods")
+        spaces = {"source": source, "cache": cache}
+        status = run.run({"event": "pull_request"}, spaces, uid=uid)
+        assert status == "Succeeded", {n: t.log for n, t in run.runs.items()}
+    plans = ["mlgate-plan", *(f"mlgate-plan-{number}" for number in range(2, 7))]
+    assert run.started == [*plans, "mlgate-verdict"]
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+def test_an_image_is_attested_under_names_that_chains_knows(
+    tmp_path: Path, mlgate: Path, pushed: bool
+) -> None:
+    place = "registry.example.com/acme/digits-server-with-quite-a-long-name"
+    more = f", repository: {place}" if pushed else ""
+    (tmp_path / "a.bin").write_bytes(b"hello")
+    (tmp_path / "mlgate.yaml").write_text(
+        "version: 1\nname: digits\nstages:\n"
+        f"  slim: {{uses: pack, file: a.bin{more}, gates: [{{metric: bytes, max: 9}}]}}\n"
+    )
+    files = pipeline(tmp_path)
+    assert problems(*files.values()) == []
+    run = Cluster.of(files, mlgate, tmp_path / "pods")
+    status = run.run({}, {"source": tmp_path})
+    assert status == "Succeeded", {n: t.log for n, t in run.runs.items()}
+    results = run.runs["slim"].results
+    assert len(json.dumps(results)) < 2048
+    digest = "sha256:" + hashlib.sha256(b'{"schemaVersion":2}').hexdigest()
+    said = {name: text for name, text in results.items() if "IMAGE" in name}
+    assert said == ({"image_IMAGE_URL": place, "image_IMAGE_DIGEST": digest} if pushed else {})
 
 
 def test_a_pull_request_gets_no_identity(cluster: Run, source: Path) -> None:
