@@ -1,5 +1,7 @@
 """The stage's own account of a search, for `Evidence.details`: every candidate, layer and class."""
 
+import math
+
 from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Measurement, digest_of, rounded
@@ -58,6 +60,7 @@ def _candidate(trial: Trial, bench: Bench, search: Search) -> JsonValue:
         "name": trial.candidate.name,
         "scheme": trial.candidate.scheme,
         "kept": list(trial.candidate.leaders),
+        "stored": list(trial.candidate.stored),
         "digest": digest_of(trial.data),
         "size_bytes": len(trial.data),
         "size_ratio": rounded(len(trial.data) / bench.source_bytes),
@@ -70,6 +73,9 @@ def _candidate(trial: Trial, bench: Bench, search: Search) -> JsonValue:
             "method": method,
             "digest": ranges.digest(search.workshop.ranges_of(method)),
         }
+    error = search.errors.get(trial.candidate)
+    if error is not None and math.isfinite(error):
+        entry["error"] = rounded(error)  # of the outputs, without labels
     metrics_: dict[str, JsonValue] = {}
     for row in trial.rows:
         # Per-class rows of every candidate would bury the rest.

@@ -23,10 +23,12 @@ def correct_biases(
     *,
     kept: Collection[str] = (),
     per_channel: bool = True,
+    axes: Mapping[str, int] | None = None,
 ) -> tuple[onnx.ModelProto, int]:
     """(a copy with corrected biases of Conv, Gemm and MatMul → Add, how many there were).
 
-    Nodes `kept` in float round nothing, and keep their biases.
+    Nodes `kept` in float round nothing, and keep their biases. `axes`: nodes whose weights have
+    one scale per index of another axis than that of their outputs.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -40,7 +42,9 @@ def correct_biases(
         weight = graph.weight_of(node)
         if weight is None:
             continue
-        shift = _shift(node, graph.array(weight).astype(np.float64), seen.means, per_channel)
+        axis = _output_axis(node) if per_channel else None
+        axis = (axes or {}).get(node.name, axis)
+        shift = _shift(node, graph.array(weight).astype(np.float64), seen.means, axis)
         value = graph.array(bias).astype(np.float64)
         if shift is None or shift.shape != value.shape:
             continue
@@ -69,9 +73,14 @@ def _bias_of(graph: Graph, node: onnx.NodeProto) -> str | None:
     return None
 
 
-def _shift(node: onnx.NodeProto, weight: Floats, means: Floats, per_channel: bool) -> Floats | None:
+def _output_axis(node: onnx.NodeProto) -> int:
+    transposed = node.op_type == "Gemm" and attribute(node, "transB", 0)
+    return 0 if node.op_type == "Conv" or transposed else 1
+
+
+def _shift(node: onnx.NodeProto, weight: Floats, means: Floats, axis: int | None) -> Floats | None:
     if node.op_type == "Conv":
-        error = rounding_error(weight, axis=0 if per_channel else None)
+        error = rounding_error(weight, axis=axis)
         error = error.reshape(*weight.shape[:2], -1).sum(axis=2)
         groups = attribute(node, "group", 1)
         if groups == 1:
@@ -79,8 +88,9 @@ def _shift(node: onnx.NodeProto, weight: Floats, means: Floats, per_channel: boo
         if groups == len(weight) == len(means):
             return np.asarray(error[:, 0] * means)
         return None
-    if node.op_type == "Gemm" and attribute(node, "transB", 0):
-        weight = weight.T
-    if weight.ndim != 2 or weight.shape[0] != len(means) or attribute(node, "transA", 0):
+    if weight.ndim != 2 or attribute(node, "transA", 0):
         return None
-    return np.asarray(means @ rounding_error(weight, axis=1 if per_channel else None))
+    error = rounding_error(weight, axis=axis)
+    if node.op_type == "Gemm" and attribute(node, "transB", 0):
+        error = error.T
+    return np.asarray(means @ error) if len(error) == len(means) else None

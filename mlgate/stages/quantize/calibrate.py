@@ -32,6 +32,7 @@ class Activation:
     span: float = 0.0
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     channel_sum: Floats | None = None
+    channel_squares: Floats | None = None
     count: int = 0
 
     def add(self, values: Array, channel_axis: int | None) -> None:
@@ -49,7 +50,14 @@ class Activation:
         if channel_axis is not None:
             others = tuple(i for i in range(values.ndim) if i != channel_axis % values.ndim)
             sums = values.sum(axis=others, dtype=np.float64)
-            self.channel_sum = sums if self.channel_sum is None else self.channel_sum + sums
+            squares = np.square(values, dtype=np.float64).sum(axis=others)
+            if self.channel_sum is None or self.channel_squares is None:
+                self.channel_sum, self.channel_squares = sums, squares
+            else:
+                self.channel_sum, self.channel_squares = (
+                    self.channel_sum + sums,
+                    self.channel_squares + squares,
+                )
             self.count += values.size // len(sums)
 
     def _widen(self, largest: float) -> None:
@@ -70,6 +78,11 @@ class Activation:
     def means(self) -> Floats | None:
         """Mean per channel, where channels were told apart."""
         return None if self.channel_sum is None else self.channel_sum / self.count
+
+    @property
+    def energies(self) -> Floats | None:
+        """Mean square per channel, where channels were told apart."""
+        return None if self.channel_squares is None else self.channel_squares / self.count
 
 
 @dataclass(frozen=True)

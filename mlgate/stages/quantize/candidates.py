@@ -32,9 +32,9 @@ from mlgate.stages.quantize.graph import (
 )
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Scheme
-from mlgate.stages.quantize.stored import store_weights
+from mlgate.stages.quantize.stored import storable, store_weights
 
-_RANGE_METHODS: Final = ("minmax", "percentile-99.99", "percentile-99.9", "mse")
+RANGE_METHODS: Final = ("minmax", "percentile-99.99", "percentile-99.9", "mse")
 _BLOCK: Final = 32
 # Rough sizes over float32, to try the smallest first; the real ones are measured. Stored
 # weights are as small as int8, and come last because they are slower than the source.
@@ -57,15 +57,15 @@ _SIGNED_ACTIVATIONS: Final = ("tensorrt", "cuda")
 class Candidate:
     """One configuration: a scheme, where its ranges come from, what stays in float.
 
-    `kept` are all nodes computed in float, `leaders` those of them with weights; with `stored`
-    their weights are int8 nonetheless.
+    `kept` are all nodes computed in float, `leaders` those of them with weights; the weights of
+    `stored` are int8 nonetheless.
     """
 
     scheme: Scheme
     method: str | None = None
     kept: tuple[str, ...] = ()
     leaders: tuple[str, ...] = ()
-    stored: bool = False
+    stored: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -86,6 +86,7 @@ class Workshop:
     workdir: Path
     _ranges: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     _inferred: onnx.ModelProto | None = None
+    _axes: dict[str, int] | None = None
 
     def build(self, candidate: Candidate, only: Sequence[str] = ()) -> onnx.ModelProto:
         """The candidate as a model; `only` limits it to some nodes. Raises `StageError`."""
@@ -109,6 +110,14 @@ class Workshop:
             self._ranges[method] = ranging.ranges(self.calibration.activations, method)
         return self._ranges[method]
 
+    @property
+    def axes(self) -> dict[str, int]:
+        """Nodes whose weights can be stored in int8, and the axis that their scales lie on."""
+        if self._axes is None:
+            names = [n for n in quantizable(self.model) if n not in self.excluded]
+            self._axes = storable(self.model, names, self.calibration.activations)
+        return self._axes
+
     def _build(self, candidate: Candidate, only: Sequence[str]) -> onnx.ModelProto:
         excluded = [*self.excluded, *candidate.kept]
         match candidate.scheme:
@@ -117,7 +126,7 @@ class Workshop:
             case "int8-dynamic":
                 return self._dynamic(excluded)
             case "int8-stored":
-                return self._stored(self.model, quantizable(self.model), excluded)
+                return self._stored(candidate.stored or tuple(self.axes))
             case "int8-weight":
                 return self._weight_only(8, excluded)
             case "int4-weight":
@@ -157,14 +166,14 @@ class Workshop:
         )
         quantizer.quantize_model()
         model: onnx.ModelProto = quantizer.model.model
-        return store_weights(model, candidate.leaders) if candidate.stored else model
+        return store_weights(model, {name: self.axes[name] for name in candidate.stored})
 
-    def _stored(
-        self, model: onnx.ModelProto, names: Sequence[str], excluded: Sequence[str]
-    ) -> onnx.ModelProto:
+    def _stored(self, names: Sequence[str]) -> onnx.ModelProto:
+        model, axes = self.model, {name: self.axes[name] for name in names}
         if self.correct:
-            model, _ = correct_biases(model, self.calibration.activations, kept=excluded)
-        return store_weights(model, names, excluded)
+            kept = {node.name for node in model.graph.node} - set(names)
+            model, _ = correct_biases(model, self.calibration.activations, kept=kept, axes=axes)
+        return store_weights(model, axes)
 
     def _biased(
         self, candidate: Candidate, excluded: Sequence[str], only: Sequence[str]
@@ -178,12 +187,16 @@ class Workshop:
             copy.CopyFrom(self._inferred)
             return copy
         # Weights that are stored in int8 are rounded too.
-        kept = set(excluded) - set(candidate.leaders if candidate.stored else ())
+        kept = set(excluded) - set(candidate.stored)
         if only:
             kept |= {node.name for node in self.model.graph.node} - set(only)
         per_channel = candidate.scheme != "int8-qdq-per-tensor"
         corrected, _ = correct_biases(
-            self._inferred, self.calibration.activations, kept=kept, per_channel=per_channel
+            self._inferred,
+            self.calibration.activations,
+            kept=kept,
+            per_channel=per_channel,
+            axes={name: self.axes[name] for name in candidate.stored},
         )
         return corrected
 
@@ -234,7 +247,7 @@ def ladder(wanted: Sequence[Scheme], model: onnx.ModelProto) -> Iterator[Candida
     """Candidates in the order to try them; mixed precision comes as one entry, to be searched."""
     for scheme in wanted or default_ladder(model):
         if scheme in ("int8-qdq", "int8-qdq-per-tensor"):
-            yield from (Candidate(scheme, method) for method in _RANGE_METHODS)
+            yield from (Candidate(scheme, method) for method in RANGE_METHODS)
         elif scheme == "a16w8":
             yield Candidate(scheme, "minmax")
         else:

@@ -66,7 +66,7 @@ def confirm_looks(gates: Sequence[Gate], confidence: float, rows: Samples) -> tu
 def search_looks(gates: Sequence[Gate], rows: Samples) -> tuple[Look, ...]:
     """32 rows, which can only reject; 128; then twice as many each. Nothing is spent here."""
     count = len(rows)
-    if any(not _is_early(gate.metric) for gate in gates if gate.metric not in _ROWLESS):
+    if any(not is_early(gate.metric) for gate in gates if gate.metric not in _ROWLESS):
         return (Look(count),)
     ends = [_REJECT, _PROMISE]
     if _smallest(gates, rows) < 1:
@@ -76,30 +76,31 @@ def search_looks(gates: Sequence[Gate], rows: Samples) -> tuple[Look, ...]:
     return (*(Look(end) for end in ends if end * _WORTH <= count), Look(count))
 
 
-def may_promise(look: Look, last: Look, lost: int) -> bool:
-    """Whether a look at the search rows may call a candidate promising, after `lost` others.
+def may_promise(look: Look, last: Look, *, doubtful: bool) -> bool:
+    """Whether a look at the search rows may call a candidate promising.
 
-    What loses little in every setting shows that in few rows. Where others have lost already,
-    luck is likelier, and each asks for twice as many rows.
+    A few rows without a loss say much of a candidate that is likely to be good, and little of a
+    doubtful one.
     """
-    return look == last or look.rows >= _PROMISE * 2**lost
+    return look == last or (look.rows >= _PROMISE and not doubtful)
 
 
-def _is_early(metric: str) -> bool:
+def is_early(metric: str) -> bool:
+    """Whether a gate on it may be looked at before all rows are in."""
     return metric in _PROPORTIONS or metric.startswith("accuracy.")
 
 
 def _least(gate: Gate, confidence: float, rows: Samples) -> float:
     """Rows that prove the gate at the first look when no answer speaks against it."""
-    allowed = _allowed(gate)
-    if not _is_early(gate.metric) or not 0 < allowed < 1:
+    share = allowed(gate)
+    if not is_early(gate.metric) or not 0 < share < 1:
         return math.inf
     alpha = 1 - (gate.confidence or confidence)
-    none = math.log(alpha * _FIRST) / math.log1p(-allowed)
+    none = math.log(alpha * _FIRST) / math.log1p(-share)
     return math.ceil(math.ceil(none) / _smallest((gate,), rows))
 
 
-def _allowed(gate: Gate) -> float:
+def allowed(gate: Gate) -> float:
     """The share of rows that may speak against the gate; 0 where that is not known."""
     if gate.equals is not None or (gate.min is not None and gate.max is not None):
         return 0.0

@@ -42,7 +42,7 @@ from mlgate.stages.quantize.tasks import score
 from mlgate.stages.quantize.trial import Bench, Trial
 from mlgate.stages.quantize.vectors import measure_vectors
 
-_PROBE = 64  # samples that show which layers are sensitive
+_PROBE = 32  # samples that show, without labels, how far a candidate errs
 _CHECKED = 16  # samples on which a step of preparation must change nothing
 
 

@@ -1,10 +1,13 @@
 """The search: candidates in order of cost until one would be confirmed, within its limits.
 
-Uniform candidates come first. When all of them lose too much, mixed precision computes the most
-sensitive layers in float (their weights in int8 nonetheless, where that alone does not hurt): bisection on how many, then the kept ones are tried again in int8,
-largest first. Nothing here decides the verdict: that is the confirm part's.
+How far a candidate's outputs are from the source's on samples without labels foretells its loss.
+One that errs much waits until the others have been tried; once such a one has lost, only what errs
+clearly less is tried. Mixed precision computes the most sensitive layers in float (their weights
+in int8 nonetheless, where that does not hurt), as many as a budget of error asks for; the budget
+shrinks with every trial. Nothing here decides the verdict: that is the confirm part's.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,21 +15,30 @@ from typing import Final
 
 from mlgate.errors import StageError
 from mlgate.stage import Progress
-from mlgate.stages.quantize.candidates import Candidate, Workshop
+from mlgate.stages.quantize.candidates import RANGE_METHODS, Candidate, Workshop
 from mlgate.stages.quantize.graph import groups, quantizable
 from mlgate.stages.quantize.provenance import finished
-from mlgate.stages.quantize.sensitivity import Sensitivity, sensitivities, weights_error
-from mlgate.stages.quantize.session import Feeds
+from mlgate.stages.quantize.sensitivity import (
+    Sensitivity,
+    cheapest,
+    outputs_of,
+    relative_error,
+    sensitivities,
+)
+from mlgate.stages.quantize.session import Array, Feeds
 from mlgate.stages.quantize.trial import Bench, Trial
 
-_PRUNED: Final = 6
-_STORABLE: Final = 0.01  # relative output error up to which kept layers have int8 weights
-_WORTH: Final = 0.02  # of the weights' bytes: below that, trying a layer again saves too little
+_NEARER: Final = 0.25  # of the error of what has lost already: only that is worth another trial
+# Relative squared error of the outputs at which about one answer in 300 changes, a third of what a
+# gate of one point allows. Changed answers grow as its power of about two thirds.
+_BUDGET: Final = 1e-3
+_SHRINKING: Final = (1.0, 0.1, 0.01)
+_DOUBTFUL: Final = 2.0  # times the budget
 
 
 @dataclass
 class Search:
-    """One search over a ladder; `account` and `layers` say afterwards what was done."""
+    """One search over a ladder; `layers` and `failures` say afterwards what was done."""
 
     bench: Bench
     workshop: Workshop
@@ -37,15 +49,30 @@ class Search:
     tell: Callable[[Progress], None]
     layers: list[Sensitivity] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    errors: dict[Candidate, float] = field(default_factory=dict)
     stopped: str | None = None
+    _reference: Array | None = None
+    _last: tuple[Candidate, bytes] | None = None
 
     def run(self, ladder: Sequence[Candidate]) -> Trial | None:
         """The first promising trial, else the least bad one; None when nothing could be built."""
+        doubtful: list[Candidate] = []
         for candidate in ladder:
             if self._spent():
                 break
-            mixed = candidate.scheme == "int8-qdq-mixed"
-            found = self._mixed() if mixed else self._try(candidate)
+            if candidate.scheme == "int8-qdq-mixed":
+                found = self._mixed()
+            elif self._is_doubtful(candidate):
+                doubtful.append(candidate)
+                continue
+            else:
+                found = self._try(candidate)
+            if found is not None and found.promising:
+                return found
+        for candidate in sorted(doubtful, key=self.errors.__getitem__):
+            if self._spent():
+                break
+            found = self._try(candidate, doubtful=True)
             if found is not None and found.promising:
                 return found
         return min(self.bench.tried, key=lambda trial: trial.badness, default=None)
@@ -57,16 +84,25 @@ class Search:
             self.stopped = "limits.seconds"
         return self.stopped is not None
 
-    def _try(self, candidate: Candidate) -> Trial | None:
+    def _is_doubtful(self, candidate: Candidate) -> bool:
+        """Whether it errs so much that few labelled samples without a loss would be luck."""
+        if self.bench.scoring.task not in ("classification", "text"):
+            return False  # what an error costs is another question there
+        data = self._built(candidate)
+        return data is not None and self._error(candidate, data) > _DOUBTFUL * self._budget
+
+    @property
+    def _budget(self) -> float:
+        """Error that the gates leave room for: the less they allow, the less."""
+        return _BUDGET * min(100.0, max(0.01, math.pow(self.bench.allowed / 0.01, 1.5)))
+
+    def _try(self, candidate: Candidate, *, doubtful: bool = False) -> Trial | None:
+        data = self._built(candidate)
+        if data is None or not self._worth(candidate, data):
+            return None
         try:
-            model = self.workshop.build(candidate)
-            data = finished(model, candidate, self.workshop, self.origin)
-            if len(data) >= self.bench.source_bytes:
-                self.failures[candidate.name] = "no smaller than the source"
-                return None
-            trial = self.bench.try_out(candidate, data)
+            trial = self.bench.try_out(candidate, data, doubtful=doubtful)
         except StageError as error:
-            # One kind of candidate that does not fit the model does not end the search.
             self.failures[candidate.name] = error.message
             return None
         self.tell(
@@ -79,6 +115,53 @@ class Search:
         )
         return trial
 
+    def _built(self, candidate: Candidate) -> bytes | None:
+        """The candidate's file; None when it does not fit the model, which ends no search."""
+        if self._last is not None and self._last[0] == candidate:
+            return self._last[1]
+        try:
+            model = self.workshop.build(candidate)
+            data = finished(model, candidate, self.workshop, self.origin)
+            self._error(candidate, data)
+        except StageError as error:
+            self.failures[candidate.name] = error.message
+            return None
+        if len(data) >= self.bench.source_bytes:
+            self.failures[candidate.name] = "no smaller than the source"
+            return None
+        self._last = candidate, data
+        return data
+
+    def _worth(self, candidate: Candidate, data: bytes) -> bool:
+        """Whether a candidate is clearly nearer to the source than all that have lost."""
+        lost = self._lost()
+        if not lost or self.bench.scoring.task == "detection":
+            return True  # of boxes in another order the difference says nothing
+        least = min(self._error(trial.candidate, trial.data) for trial in lost)
+        error = self._error(candidate, data)
+        if error <= _NEARER * least:
+            return True
+        self.failures[candidate.name] = (
+            f"not tried: its outputs err by {error:.2g} of their square, and {least:.2g} was too much"
+        )
+        return False
+
+    def _lost(self) -> list[Trial]:
+        return [trial for trial in self.bench.tried if trial.seen and not trial.promising]
+
+    def _error(self, candidate: Candidate, data: bytes) -> float:
+        """How far the outputs are from the source's on the probe, which has no labels."""
+        output, size = self.bench.scoring.output, len(next(iter(self.probe.values())))
+        if self._reference is None:
+            source = self.workshop.model.SerializeToString(deterministic=True)
+            self._reference = outputs_of(source, self.probe, output)
+            self.bench.inferences += size
+        if candidate not in self.errors:
+            found = outputs_of(data, self.probe, output)
+            self.errors[candidate] = relative_error(self._reference, found)
+            self.bench.inferences += size
+        return self.errors[candidate]
+
     def _mixed(self) -> Trial | None:
         base = self._base()
         leaders = tuple(
@@ -88,47 +171,57 @@ class Search:
             return None
         members = groups(self.workshop.model, leaders)
         self.layers = sensitivities(
-            self.workshop, base, members, self.probe, self.bench.scoring.output
+            self.workshop,
+            base,
+            members,
+            self.probe,
+            self.bench.scoring.output,
+            store=not self.bench.time,  # unpacking takes time
         )
-        stored = weights_error(self.workshop, self.probe, self.bench.scoring.output) < _STORABLE
-        self.bench.inferences += (len(self.layers) + 3) * len(next(iter(self.probe.values())))
-        base = replace(base, stored=stored)
-        best: Trial | None = None
-        few, many = 0, len(self.layers)
-        while many - few > 1 and not self._spent():
-            middle = (few + many) // 2
-            trial = self._try(self._keeping(base, self.layers[:middle]))
-            if trial is not None and trial.promising:
-                best, many = trial, middle
-            elif trial is not None and trial.ended == "too large":
-                many = middle
-            else:
-                few = middle
-        return best and self._pruned(base, best, self.layers[:many])
-
-    def _pruned(self, base: Candidate, best: Trial, kept: Sequence[Sensitivity]) -> Trial:
-        """Kept layers tried again in int8, largest first; those that do not hurt stay so."""
-        total = sum(layer.bytes for layer in self.layers)
-        large = sorted(kept, key=lambda layer: (-layer.bytes, layer.leader))
-        still = list(kept)
-        for layer in large[:_PRUNED]:
-            if layer.bytes < _WORTH * total or len(still) < 2 or self._spent():
+        models = 1 + sum(1 if layer.stored is None else 2 for layer in self.layers)
+        self.bench.inferences += models * len(next(iter(self.probe.values())))
+        tried: set[Candidate] = set()
+        for factor in _SHRINKING:
+            if self._spent():
                 break
-            fewer = [other for other in still if other is not layer]
-            trial = self._try(self._keeping(base, fewer))
-            if trial is not None and trial.promising:
-                best, still = trial, fewer
-        return best
+            candidate = self._within(base, factor * self._budget)
+            if candidate is None or candidate in tried:
+                continue
+            tried.add(candidate)
+            trial = self._try(candidate)
+            if trial is not None and (trial.promising or trial.ended == "too large"):
+                return trial
+        return None
 
-    def _base(self) -> Candidate:
-        """The ranges of the best uniform int8 trial, else the plainest."""
-        uniform = [t for t in self.bench.tried if t.candidate.scheme == "int8-qdq"]
-        method = min(uniform, key=lambda t: t.badness).candidate.method if uniform else "minmax"
-        return Candidate("int8-qdq-mixed", method)
+    def _within(self, base: Candidate, budget: float) -> Candidate | None:
+        """The cheapest mix that keeps the error of the whole model within `budget`, as far as seen.
 
-    def _keeping(self, base: Candidate, layers: Sequence[Sensitivity]) -> Candidate:
+        Sums of errors are a prediction. Where the model errs more, a smaller sum is asked for.
+        """
+        asked, candidate = budget, base
+        for _ in range(3):
+            candidate = self._mix(base, asked)
+            if self._built(candidate) is None:
+                return None
+            error = self.errors[candidate]
+            if error <= budget:
+                break
+            asked *= max(budget / error, 0.01)
+        return candidate
+
+    def _mix(self, base: Candidate, budget: float) -> Candidate:
+        ways = cheapest(self.layers, budget)
+        kept = [layer for layer in self.layers if ways[layer.leader] != "int8"]
         return replace(
             base,
-            kept=tuple(name for layer in layers for name in layer.members),
-            leaders=tuple(layer.leader for layer in layers),
+            kept=tuple(name for layer in kept for name in layer.members),
+            leaders=tuple(layer.leader for layer in kept),
+            stored=tuple(layer.leader for layer in kept if ways[layer.leader] == "stored"),
         )
+
+    def _base(self) -> Candidate:
+        """The ranges of the uniform int8 candidate that errs least, else the plainest."""
+        uniform = [Candidate("int8-qdq", method) for method in RANGE_METHODS]
+        known = [candidate for candidate in uniform if candidate in self.errors]
+        method = min(known, key=self.errors.__getitem__).method if known else "minmax"
+        return Candidate("int8-qdq-mixed", method)

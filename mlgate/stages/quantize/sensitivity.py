@@ -1,8 +1,12 @@
-"""Which layers suffer from int8: each quantized alone, seen from the outputs, without labels."""
+"""Which layers suffer from int8: each quantized alone, seen from the outputs, without labels.
 
-import math
+Errors of layers add up, nearly: each is small noise of its own. So the cheapest way to keep the
+error of the whole model within a budget can be worked out from the layers', without a trial.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 from pydantic import JsonValue
@@ -12,22 +16,45 @@ from mlgate.stages.quantize.candidates import Candidate, Workshop
 from mlgate.stages.quantize.graph import Graph
 from mlgate.stages.quantize.session import Array, Feeds, Session
 
+Way = Literal["int8", "stored", "float"]
+
+# Of a layer's float bytes; stored is as small as int8, and slower.
+_COST: Final[Mapping[Way, float]] = {"int8": 0.25, "stored": 0.5, "float": 1.0}
+
 
 @dataclass(frozen=True)
 class Sensitivity:
     """A weighted node: the error that int8 in it alone makes, and the bytes it would save.
 
-    `error` is the squared change of the outputs over their square; `members` are the node and
-    those fused with it.
+    `error` is the squared change of the outputs over their square, `stored` that of int8 weights
+    with float arithmetic, None where that cannot be; `members` are the node and those fused with it.
     """
 
     leader: str
     error: float
+    stored: float | None
     bytes: int
     members: tuple[str, ...]
 
     def as_json(self) -> JsonValue:
-        return {"node": self.leader, "error": rounded(self.error), "bytes": self.bytes}
+        found: dict[str, JsonValue] = {
+            "node": self.leader,
+            "error": rounded(self.error),
+            "bytes": self.bytes,
+        }
+        if self.stored is not None:
+            found["stored"] = rounded(self.stored)
+        return found
+
+    def ways(self) -> dict[Way, float]:
+        """How it can be computed, and the error of that."""
+        found: dict[Way, float] = {"int8": self.error}
+        if self.stored is not None:
+            found["stored"] = self.stored
+        return found | {"float": 0.0}
+
+    def cost(self, way: Way) -> float:
+        return _COST[way] * max(self.bytes, 1)
 
 
 def sensitivities(
@@ -36,40 +63,80 @@ def sensitivities(
     groups: Mapping[str, Sequence[str]],
     feeds: Feeds,
     output: str,
+    *,
+    store: bool = True,
 ) -> list[Sensitivity]:
-    """Of every group, worst error first; of errors within a factor of two the smallest first."""
-    reference = _output(workshop.model.SerializeToString(deterministic=True), feeds, output)
+    """Of every group, worst error first; `store`: weights may be int8 where layers are float."""
+    reference = outputs_of(workshop.model.SerializeToString(deterministic=True), feeds, output)
     graph = Graph(workshop.model)
     nodes = {node.name: node for node in workshop.model.graph.node}
+
+    def error_of(candidate: Candidate, only: Sequence[str] = ()) -> float:
+        model = workshop.build(candidate, only=only)
+        found = outputs_of(model.SerializeToString(deterministic=True), feeds, output)
+        return relative_error(reference, found)
+
     found = []
     for leader, members in groups.items():
-        model = workshop.build(base, only=members)
-        error = relative_error(
-            reference, _output(model.SerializeToString(deterministic=True), feeds, output)
-        )
+        stored = None
+        if store and leader in workshop.axes:
+            stored = error_of(Candidate("int8-stored", stored=(leader,)))
         size = graph.bytes_of(nodes[leader])
-        found.append(Sensitivity(leader, error, size, tuple(members)))
-    return sorted(found, key=lambda s: (-_octave(s.error), s.bytes, s.leader))
+        error = error_of(base, members)
+        found.append(Sensitivity(leader, error, stored, size, tuple(members)))
+    return sorted(found, key=lambda s: (-s.error, s.leader))
 
 
-def _octave(error: float) -> int:
-    return math.floor(math.log2(error)) if 0 < error < math.inf else (-2000 if error == 0 else 2000)
+def cheapest(layers: Sequence[Sensitivity], budget: float) -> dict[str, Way]:
+    """A way for each layer so that the errors sum to at most `budget`, at little cost.
+
+    Starts with int8 everywhere, and takes the step that takes off most error for its cost until
+    it fits; then takes back what was not needed, the costliest first.
+    """
+    ways: dict[str, Way] = {layer.leader: "int8" for layer in layers}
+    open_ = {layer.leader: layer for layer in layers}
+    total = _sum(layers, ways)
+    while total > budget and open_:
+        steps = [
+            (
+                (layer.ways()[ways[name]] - error) / (layer.cost(way) - layer.cost(ways[name])),
+                name,
+                way,
+            )
+            for name, layer in open_.items()
+            for way, error in layer.ways().items()
+            if layer.cost(way) > layer.cost(ways[name])
+        ]
+        _, name, way = max(steps, key=lambda step: (step[0], step[1], step[2]))
+        ways[name] = way
+        if way == "float":
+            del open_[name]
+        total = _sum(layers, ways)
+    by_cost = sorted(layers, key=lambda s: (-s.cost(ways[s.leader]), s.leader))
+    for layer in by_cost:
+        for way in layer.ways():  # from cheap to dear
+            if layer.cost(way) < layer.cost(ways[layer.leader]):
+                fewer = {**ways, layer.leader: way}
+                if _sum(layers, fewer) <= budget:
+                    ways = fewer
+                    break
+    return ways
 
 
-def weights_error(workshop: Workshop, feeds: Feeds, output: str) -> float:
-    """The relative error of the outputs when all weights are int8 and all activations float."""
-    source = workshop.model.SerializeToString(deterministic=True)
-    stored = workshop.build(Candidate("int8-stored")).SerializeToString(deterministic=True)
-    return relative_error(_output(source, feeds, output), _output(stored, feeds, output))
+def _sum(layers: Sequence[Sensitivity], ways: Mapping[str, Way]) -> float:
+    return sum(layer.ways()[ways[layer.leader]] for layer in layers)
 
 
 def relative_error(reference: Array, output: Array) -> float:
-    """Σ(output − reference)² / Σ reference²; infinite where the output is not finite."""
+    """Σ(output − reference)² / Σ reference²; infinite where that is no number."""
+    if reference.shape != output.shape or reference.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(reference, output) else float("inf")
     a, b = reference.astype(np.float64), output.astype(np.float64)
     energy = float((a**2).sum()) or 1.0
     error = float(((a - b) ** 2).sum()) / energy
     return error if np.isfinite(error) else float("inf")
 
 
-def _output(model: bytes, feeds: Feeds, output: str) -> Array:
+def outputs_of(model: bytes, feeds: Feeds, output: str) -> Array:
+    """One output of a model for `feeds`."""
     return next(Session(model).stream([feeds]))[output]

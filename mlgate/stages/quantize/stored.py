@@ -1,38 +1,37 @@
 """Weights kept in int8 and computed in float: the size of int8 without rounding activations.
 
-Each weight becomes an int8 constant and a DequantizeLinear with one scale per output channel.
+Each weight becomes an int8 constant and a DequantizeLinear with one scale per output channel, or
+per input channel where that rounds less: as the arithmetic is in float, any axis will do, and one
+scale per input channel takes up what was scaled apart between two layers.
 onnxruntime unpacks it in every inference, which costs time (about two to four times the source's
 on the CPU); it is for size where int8 activations lose too much.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from mlgate.stages.quantize.bias import rounding_error
+from mlgate.stages.quantize.calibrate import Activation, Floats
 from mlgate.stages.quantize.graph import Graph, attribute
 
-_SMALLEST = 256  # numbers: below, scales and nodes cost more than they save
+_SMALLEST: Final = 256  # numbers: below, scales and nodes cost more than they save
 
 
-def store_weights(
-    model: onnx.ModelProto, names: Collection[str], excluded: Collection[str] = ()
-) -> onnx.ModelProto:
-    """A copy in which the float weights of the named nodes are stored in int8."""
+def store_weights(model: onnx.ModelProto, axes: Mapping[str, int]) -> onnx.ModelProto:
+    """A copy in which the weights of the nodes in `axes` are stored in int8, scaled by that axis."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = Graph(copy)
     unpacking: list[onnx.NodeProto] = []
     for node in copy.graph.node:
         weight = graph.weight_of(node)
-        if node.name not in names or node.name in excluded or weight is None:
+        if node.name not in axes or weight is None:
             continue
-        axis = _output_axis(node, len(graph.weights[weight].dims))
-        tensor = graph.weights[weight]
-        values = graph.array(weight)
-        if axis is None or values.dtype != np.float32 or values.size < _SMALLEST:
-            continue
+        axis, tensor, values = axes[node.name], graph.weights[weight], graph.array(weight)
         others = tuple(i for i in range(values.ndim) if i != axis)
         scale = np.abs(values).max(axis=others) / np.float32(127)
         scale = np.where(scale > 0, scale, 1).astype(np.float32)
@@ -55,10 +54,42 @@ def store_weights(
     return copy
 
 
-def _output_axis(node: onnx.NodeProto, rank: int) -> int | None:
-    """The axis of a node's weight that its output channels lie on."""
+def storable(
+    model: onnx.ModelProto, names: Iterable[str], activations: Mapping[str, Activation]
+) -> dict[str, int]:
+    """Those of the named nodes whose weights can be stored, and the axis that rounds less.
+
+    Rounding counts by the energy of the channel that it is multiplied with.
+    """
+    graph = Graph(model)
+    wanted, found = set(names), {}
+    for node in model.graph.node:
+        weight = graph.weight_of(node)
+        if node.name not in wanted or weight is None:
+            continue
+        values = graph.array(weight)
+        axes = _axes(node, values.ndim)
+        if axes is None or values.dtype != np.float32 or values.size < _SMALLEST:
+            continue
+        seen = activations.get(node.input[0])
+        energy = None if seen is None else seen.energies
+        found[node.name] = _lesser(values.astype(np.float64), axes, energy)
+    return found
+
+
+def _lesser(weight: Floats, axes: tuple[int, int | None], energy: Floats | None) -> int:
+    out, into = axes
+    if into is None or energy is None or len(energy) != weight.shape[into]:
+        return out
+    by_channel = energy.reshape([-1 if i == into else 1 for i in range(weight.ndim)])
+    errors = [float((rounding_error(weight, axis=a) ** 2 * by_channel).sum()) for a in (out, into)]
+    return into if errors[1] < errors[0] else out
+
+
+def _axes(node: onnx.NodeProto, rank: int) -> tuple[int, int | None] | None:
+    """The axes of a node's weight that its output and its input channels lie on."""
     if node.op_type == "Conv":
-        return 0
+        return 0, 1 if attribute(node, "group", 1) == 1 else None
     if node.op_type == "Gemm":
-        return 0 if attribute(node, "transB", 0) else 1
-    return rank - 1 if node.op_type == "MatMul" and rank == 2 else None
+        return (0, 1) if attribute(node, "transB", 0) else (1, 0)
+    return (1, 0) if node.op_type == "MatMul" and rank == 2 else None

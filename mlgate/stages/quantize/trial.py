@@ -17,7 +17,14 @@ from mlgate.gate import Gate, GateResult, Outcome, judge
 from mlgate.stages.quantize.blocks import Blocks, joined
 from mlgate.stages.quantize.candidates import Candidate
 from mlgate.stages.quantize.comparison import Interval, percentiles, resample
-from mlgate.stages.quantize.looks import Look, confirm_looks, may_promise, search_looks
+from mlgate.stages.quantize.looks import (
+    Look,
+    allowed,
+    confirm_looks,
+    is_early,
+    may_promise,
+    search_looks,
+)
 from mlgate.stages.quantize.parts import Parts
 from mlgate.stages.quantize.samples import Samples
 from mlgate.stages.quantize.scoring import Row, Scoring, bounds_of
@@ -88,6 +95,12 @@ class Bench:
             for samples, planned in zip((search, confirm), looks, strict=True)
         )
 
+    @property
+    def allowed(self) -> float:
+        """The smallest share of samples that a gate lets change for the worse; 0.01 if none says."""
+        shares = [allowed(gate) for gate in self.gates if is_early(gate.metric)]
+        return min([share for share in shares if 0 < share < 1], default=0.01)
+
     def answers_of(self, session: Session, samples: Samples) -> dict[str, Array]:
         """All outputs [n, …] on all samples."""
         parts = list(session.stream(self.batches(session, samples), threads=self.threads))
@@ -123,13 +136,16 @@ class Bench:
         self.inferences += 2 * (_ROUNDS + 5) * len(next(iter(feeds.values())))
         return _latency_rows(times, self.scoring.confidences)
 
-    def try_out(self, candidate: Candidate, data: bytes) -> Trial:
-        """Size, then latency, then accuracy with early stopping; remembered in `tried`."""
-        trial = self._trial(candidate, data)
+    def try_out(self, candidate: Candidate, data: bytes, *, doubtful: bool = False) -> Trial:
+        """Size, then latency, then accuracy with early stopping; remembered in `tried`.
+
+        `doubtful`: only all rows of the search part make it promising.
+        """
+        trial = self._trial(candidate, data, doubtful)
         self.tried.append(trial)
         return trial
 
-    def _trial(self, candidate: Candidate, data: bytes) -> Trial:
+    def _trial(self, candidate: Candidate, data: bytes, doubtful: bool) -> Trial:
         rows: tuple[Row, ...] = self.sizes(data)
         results = self.judged(rows, _SIZE)
         if not _hold(results):
@@ -141,7 +157,7 @@ class Bench:
             if not _hold(results):
                 return Trial(candidate, data, rows, 0, False, "too slow", results)
         self.trials += 1
-        return self._accuracy(candidate, data, session, rows, results)
+        return self._accuracy(candidate, data, session, rows, results, doubtful)
 
     def _accuracy(
         self,
@@ -150,15 +166,15 @@ class Bench:
         session: Session,
         rows: tuple[Row, ...],
         results: tuple[GateResult, ...],
+        doubtful: bool,
     ) -> Trial:
         scoring = self.scoring.gated()
         good, ended, last = False, "would not be confirmed", self.search.last
-        lost = sum(trial.seen > 0 and not trial.promising for trial in self.tried)
         for look, seen in self.search.compared(session):
             foreseen = scoring.foreseeing(len(self.confirm) / look.rows)
             found = score(foreseen.spending(self.confirm.last.share), seen)
             outcomes = self.judged(rows + found, None)
-            good = _hold(outcomes) and may_promise(look, last, lost)
+            good = _hold(outcomes) and may_promise(look, last, doubtful=doubtful)
             if good:
                 ended = "would be confirmed"
             if good or look == last:

@@ -12,7 +12,7 @@ from mlgate.stages.quantize.calibrate import calibrate
 from mlgate.stages.quantize.candidates import Candidate, Workshop, default_ladder, ladder
 from mlgate.stages.quantize.prepare import prepare
 from mlgate.stages.quantize.provenance import finished, origin
-from mlgate.stages.quantize.sensitivity import relative_error, sensitivities
+from mlgate.stages.quantize.sensitivity import relative_error
 from mlgate.stages.quantize.spec import Scheme
 from tests.stages.quantize.models import convolutional, inputs, run, transformer_block
 
@@ -109,20 +109,6 @@ def test_the_provenance_is_in_the_model_and_the_old_metadata_stays(tmp_path: Pat
 def test_the_default_ladder_depends_on_the_operators() -> None:
     assert "int8-weight" not in default_ladder(convolutional())
     assert default_ladder(convolutional())[0] == "int8-qdq"
-
-
-def test_sensitivity_finds_the_layer_with_uneven_channels(tmp_path: Path) -> None:
-    source = convolutional(spread=3.0, filters=16)
-    x = inputs(64, (1, 6, 6), seed=1)
-    prepared = prepare(source, ("preprocess",), {"x": x}, tmp_path)
-    seen = calibrate(prepared.model, [{"x": x}])
-    workshop = Workshop(prepared.model, seen, (), "cpu", False, tmp_path)
-    leaders = graph.quantizable(prepared.model)
-    members = graph.groups(prepared.model, leaders)
-    layers = sensitivities(workshop, Candidate("int8-qdq", "minmax"), members, {"x": x}, "scores")
-    assert {layer.leader for layer in layers} == {"first", "second", "head"}
-    assert layers[-1].leader == "head"
-    assert layers[0].error > 10 * layers[-1].error
 
 
 def test_groups_follow_what_is_fused() -> None:

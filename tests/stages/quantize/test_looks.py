@@ -88,13 +88,12 @@ def test_classes_and_slices_need_rows_of_their_own() -> None:
     assert confirm_looks((POINT,), 0.95, sliced)[0].rows == pytest.approx(4590, rel=0.01)
 
 
-def test_a_promise_needs_more_rows_where_others_have_lost() -> None:
+def test_a_doubtful_candidate_needs_all_rows_for_a_promise() -> None:
     last = Look(1200)
-    assert not may_promise(Look(32), last, 0)
-    assert may_promise(Look(128), last, 0)
-    assert not may_promise(Look(128), last, 1)
-    assert may_promise(Look(256), last, 1)
-    assert may_promise(last, last, 9)
+    assert not may_promise(Look(32), last, doubtful=False)
+    assert may_promise(Look(128), last, doubtful=False)
+    assert not may_promise(Look(600), last, doubtful=True)
+    assert may_promise(last, last, doubtful=True)
 
 
 def accepted(looks: tuple[Look, ...], shares: list[float], runs: int) -> tuple[float, float]:

@@ -160,17 +160,15 @@ def test_a_hostile_model_passes_by_equalization(tmp_path: Path) -> None:
 
 
 def test_a_hostile_model_passes_by_mixed_precision_alone(tmp_path: Path) -> None:
-    gates = [{**DROP, "max_drop": 0.03}, {"metric": "size_ratio", "max": 0.85}]
-    options = digits_options(
-        gates,
-        prepare=["preprocess"],
-        ladder=["int8-qdq", "int8-qdq-mixed"],
-        limits={"trials": 9},
-    )
+    gates = [DROP, {"metric": "size_ratio", "max": 0.6}]
+    options = digits_options(gates, prepare=["preprocess"], ladder=["int8-qdq", "int8-qdq-mixed"])
     evidence = quantize(options, tmp_path)
     assert set(evidence.outputs) == {"model"}
     assert str(evidence.details["winner"]).startswith("int8-qdq-mixed")
     assert evidence.details["sensitivity"]
+    trials = value(evidence, "trials")
+    assert trials is not None
+    assert trials <= 3
 
 
 def test_with_both_forbidden_the_best_effort_says_why(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""What each layer loses in int8, and the cheapest mix that keeps within a budget of error."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlgate.stages.quantize import graph
+from mlgate.stages.quantize.calibrate import calibrate
+from mlgate.stages.quantize.candidates import Candidate, Workshop
+from mlgate.stages.quantize.prepare import prepare
+from mlgate.stages.quantize.sensitivity import (
+    Sensitivity,
+    Way,
+    cheapest,
+    relative_error,
+    sensitivities,
+)
+from mlgate.stages.quantize.stored import storable, store_weights
+from tests.stages.quantize.models import convolutional, inputs, run
+
+
+def test_sensitivity_finds_the_layer_with_uneven_channels(tmp_path: Path) -> None:
+    source = convolutional(spread=3.0, filters=16)
+    x = inputs(64, (1, 6, 6), seed=1)
+    prepared = prepare(source, ("preprocess",), {"x": x}, tmp_path)
+    seen = calibrate(prepared.model, [{"x": x}])
+    workshop = Workshop(prepared.model, seen, (), "cpu", False, tmp_path)
+    leaders = graph.quantizable(prepared.model)
+    members = graph.groups(prepared.model, leaders)
+    layers = sensitivities(workshop, Candidate("int8-qdq", "minmax"), members, {"x": x}, "scores")
+    assert {layer.leader for layer in layers} == {"first", "second", "head"}
+    assert layers[-1].leader == "head"
+    assert layers[0].error > 10 * layers[-1].error
+
+
+def test_stored_weights_are_scaled_by_the_axis_that_rounds_less(tmp_path: Path) -> None:
+    source = convolutional(spread=3.0, filters=16)
+    x = inputs(64, (1, 6, 6), seed=1)
+    seen = calibrate(graph.named(source), [{"x": x}])
+    axes = storable(source, ["first", "second", "head"], seen.activations)
+    assert axes == {"second": 1}  # the others are too small to be worth it
+    reference = run(source, x)
+    by_input = relative_error(reference, run(store_weights(source, axes), x))
+    by_output = relative_error(reference, run(store_weights(source, {"second": 0}), x))
+    assert by_input < 1e-4 < 100 * by_input < by_output
+
+
+layers = st.lists(
+    st.builds(
+        Sensitivity,
+        leader=st.text("abcdefgh", min_size=1, max_size=3),
+        error=st.floats(0, 1),
+        stored=st.none() | st.floats(0, 1),
+        bytes=st.integers(0, 10**6),
+        members=st.just(()),
+    ),
+    max_size=8,
+    unique_by=lambda layer: layer.leader,
+)
+
+
+@given(layers, st.floats(1e-9, 1))
+@settings(max_examples=200, deadline=None)
+def test_a_mix_keeps_to_its_budget_and_wastes_no_step(
+    layers: list[Sensitivity], budget: float
+) -> None:
+    ways = cheapest(layers, budget)
+    assert set(ways) == {layer.leader for layer in layers}
+
+    def total(ways: Mapping[str, Way]) -> float:
+        return sum(layer.ways()[ways[layer.leader]] for layer in layers)
+
+    assert total(ways) <= budget
+    for layer in layers:  # nothing could be cheaper by itself
+        for way in layer.ways():
+            if layer.cost(way) < layer.cost(ways[layer.leader]):
+                assert total({**ways, layer.leader: way}) > budget
+
+
+def test_a_mix_prefers_stored_weights_to_float_and_keeps_what_is_harmless() -> None:
+    layers = [
+        Sensitivity("bad", 0.5, 1e-5, 1000, ("bad",)),
+        Sensitivity("worse", 0.5, 0.4, 1000, ("worse",)),
+        Sensitivity("fine", 1e-5, 1e-6, 1000, ("fine",)),
+    ]
+    assert cheapest(layers, 1e-3) == {"bad": "stored", "worse": "float", "fine": "int8"}
+    assert set(cheapest(layers, 2).values()) == {"int8"}
+
+
+def test_an_error_that_is_no_number_is_infinite() -> None:
+    one = np.ones((2, 3), np.float32)
+    assert relative_error(one, one * np.nan) == np.inf
+    assert relative_error(one, one[:1]) == np.inf
+    words = np.array(["a", "b"], dtype=object)
+    assert relative_error(words, words) == 0
+    assert relative_error(words, words[::-1]) == np.inf
