@@ -40,6 +40,12 @@ METRICS: Final = (
     Metric("capacity.overload_goodput", "Goodput at twice the knee, as a share of the knee."),
     Metric("cost_usd_per_million", "Price of a million answers at the used rate.", "USD"),
     Metric("gpu.utilization", "Share of the time that the GPU computed."),
+    Metric(
+        "gpu.phase_ms",
+        "Median of a phase of a query from host memory: copy_in, compute, copy_out, end_to_end.",
+        "ms",
+        ("phase",),
+    ),
     Metric("gpu.memory_bytes", "GPU memory that the model took at most.", "B"),
     Metric("energy_j_per_inference", "Energy of one answer above idle.", "J"),
     Metric("rss_bytes", "Peak resident memory of a process that serves the model.", "B"),

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from mlgate.stage import Job
 from mlgate.stages.benchmark.cold_start import ColdStart
 from mlgate.stages.benchmark.compare import series_of
-from mlgate.stages.benchmark.recording import Recording
+from mlgate.stages.benchmark.recording import Integers, Recording
 from mlgate.stages.benchmark.scenarios import Comparing, Load, Ramping
 from mlgate.stages.benchmark.spec import Benchmark
 from mlgate.stages.benchmark.target import Target
@@ -29,6 +29,8 @@ class Campaign:
     comparing: Comparing | None = None
     anchoring: Comparing | None = None
     starts: list[ColdStart] = field(default_factory=list)
+    engine_build: int | None = None
+    phases: dict[str, Integers] = field(default_factory=dict)
     gpu: dict[str, JsonValue] | None = None
     failed: dict[str, JsonValue] | None = None
 
@@ -69,6 +71,9 @@ class Campaign:
             facts["ramp"] = self.ramping.row()
         if self.gpu is not None:
             facts["gpu"] = self.gpu
+            series |= {f"gpu.{phase}": times for phase, times in self.phases.items()}
+        if self.engine_build is not None:
+            facts["engine_build"] = self.engine_build
         for fact, suffix, comparing in (
             ("comparison", "compared", self.comparing),
             ("anchor", "anchored", self.anchoring),

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +48,7 @@ def write_feed(feed: Mapping[str, Array], order: list[str], path: Path) -> None:
 
 def start_cold(model: Path, runtime: Runtime, feed: Path, seconds: float) -> ColdStart:
     """Start one process and time it; raises `StageError` when it fails or takes too long."""
-    providers = [list(p) if isinstance(p, tuple) else [p, {}] for p in providers_of(runtime)]
+    providers = [list(p) if isinstance(p, tuple) else [p, {}] for p in providers_of(runtime, model)]
     asked = {
         "model": str(model),
         "threads": runtime.threads,
@@ -85,6 +85,21 @@ def start_cold(model: Path, runtime: Runtime, feed: Path, seconds: float) -> Col
         steady=stamps["steady"],
         peak_rss=stamps["peak_rss"],
     )
+
+
+def engine_build(
+    start: Callable[[Runtime], ColdStart], runtime: Runtime, folder: Path
+) -> int | None:
+    """Nanoseconds that TensorRT takes to build its engine: a start without caches less one with.
+
+    `folder` is empty. None where there is no engine, or where the options name a cache that may
+    hold one.
+    """
+    if runtime.provider != "tensorrt" or any("cache" in name for name in runtime.options):
+        return None
+    unbuilt = replace(runtime, engines=folder)
+    without, with_ = start(unbuilt), start(unbuilt)
+    return max(0, without.load + without.first - with_.load - with_.first)
 
 
 def warm_pool(qps: float, growth: float, knee: float, cold_start_s: float) -> int:

@@ -15,7 +15,8 @@ from mlgate.errors import StageError
 from mlgate.evidence import Bounds, Comparison, Measurement, measured, rounded, unmeasured
 from mlgate.stages.benchmark import compare, cost
 from mlgate.stages.benchmark.capacity import Capacity, Step, capacity_of
-from mlgate.stages.benchmark.cold_start import PHASES
+from mlgate.stages.benchmark.cold_start import PHASES as STARTS
+from mlgate.stages.benchmark.device import PHASES
 from mlgate.stages.benchmark.failure import withdrawn
 from mlgate.stages.benchmark.recording import Recording
 from mlgate.stages.benchmark.statistics import (
@@ -60,6 +61,7 @@ def derive(recording: Recording, confidences: Sequence[float]) -> Findings:
         rows += _ramp(facts, capacity)
         rows += _cost(recording, capacity, confidences)
         rows += _gpu(facts, confidences)
+        rows += _phases(recording, confidences)
         compared: list[Comparison] = []
         if facts.get("comparison"):
             more, compared = _compared(recording, confidences, "baseline")
@@ -153,7 +155,7 @@ def _cold(facts: Mapping[str, Any], confidences: Sequence[float]) -> list[Measur
     if not starts:
         return []
     rows = []
-    for phase in PHASES:
+    for phase in STARTS:
         key = "import_" if phase == "import" else phase
         times = np.sort(np.asarray([start[key] for start in starts], dtype=np.int64))
         found = percentile_estimate(times, 0.5, confidences)
@@ -168,6 +170,12 @@ def _cold(facts: Mapping[str, Any], confidences: Sequence[float]) -> list[Measur
                 1e-6,
             )
         )
+    if facts.get("engine_build") is not None:
+        # Built once, for it takes minutes: a number without ends, on which no gate passes.
+        once = Estimate(
+            float(facts["engine_build"]), tuple((c, None, None) for c in confidences), 1
+        )
+        rows.append(_measured("cold_start_ms", once, "ms", {"phase": "engine_build"}, 1e-6))
     peaks = [start["peak_rss"] for start in starts]
     if all(peaks):
         rows.append(measured("rss_bytes", float(max(peaks)), unit="B", n=len(peaks)))
@@ -282,6 +290,19 @@ def _gpu(facts: Mapping[str, Any], confidences: Sequence[float]) -> list[Measure
         why = shared or "measured only when a gate or usd_per_kwh asks for it (half a minute)"
         rows.append(unmeasured("energy_j_per_inference", why, unit="J"))
     return rows
+
+
+def _phases(recording: Recording, confidences: Sequence[float]) -> Iterator[Measurement]:
+    series = recording.series
+    times = {phase: series[f"gpu.{phase}"] for phase in PHASES if f"gpu.{phase}" in series}
+    if times:
+        times["end_to_end"] = np.sum(list(times.values()), axis=0)
+    for phase, found in times.items():
+        ordered = np.sort(found)
+        middle = percentile_estimate(ordered, 0.5, confidences)
+        bounds = tuple((c, *_median_ends(ordered, c)) for c in confidences)
+        value = Estimate(middle.value, bounds, len(ordered))
+        yield _measured("gpu.phase_ms", value, "ms", {"phase": phase}, 1e-6)
 
 
 def _compared(

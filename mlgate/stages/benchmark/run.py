@@ -22,7 +22,7 @@ from mlgate.evidence import (
 from mlgate.gate import Gate, judge
 from mlgate.quantity import seconds
 from mlgate.stage import Job, Progress, inputs_of
-from mlgate.stages.benchmark import METRICS, nvml, scenarios
+from mlgate.stages.benchmark import METRICS, device, nvml, scenarios
 from mlgate.stages.benchmark.account import account
 from mlgate.stages.benchmark.campaign import Campaign
 from mlgate.stages.benchmark.failure import told
@@ -68,12 +68,12 @@ def measure(
     """
     options = job.options
     limit = min(seconds(options.time_limit), 0.9 * job.seconds)
-    runtime = runtime_of(options)
+    runtime = runtime_of(options, job.workdir)
     require_provider(runtime)
     gpu, before = None, None
     if options.provider != "cpu":
         # Before any session is there: what the model takes is counted from here.
-        gpu = nvml.open_gpu(int(runtime.options.get("device_id", "0")))
+        gpu = nvml.open_gpu(runtime.device_id)
         before = gpu.state()
     target = aim(job, runtime)
     baseline, anchor = (reference_of(job, target, role) for role in ("baseline", "anchor"))
@@ -148,7 +148,7 @@ def _first_looks(run: Campaign) -> None:
                 run.ramping.go(scenario.rounds, now + 0.6 * (run.deadline - now))
         elif isinstance(scenario, ColdStartSpec):
             if not run.out_of_time():
-                run.starts = scenarios.cold_starts(
+                run.starts, run.engine_build = scenarios.cold_starts(
                     run.target, scenario.spawns, run.job.workdir, run.deadline
                 )
         else:
@@ -283,6 +283,11 @@ def _gpu_facts(run: Campaign, gpu: nvml.Gpu, before: nvml.GpuState) -> dict[str,
     if set(limited) - {"power cap"}:
         for load in run.loads:
             load.notes["unsteady"] = True
+    feed, expected = run.target.feeds()[0], run.target.expect(run.target.path, 1)
+    device_run = run.target.path, run.target.runtime, feed, expected
+    events = device.open_events()
+    clock = None if events is None else rounded(device.clock_ratio(*device_run, events))
+    run.phases = device.phase_times(*device_run)
     energy: list[JsonValue] = []
     if after.energy_mj is not None and (_touches(options.gates, "energy") or options.usd_per_kwh):
         idle = nvml.idle_watts(gpu)
@@ -299,6 +304,7 @@ def _gpu_facts(run: Campaign, gpu: nvml.Gpu, before: nvml.GpuState) -> dict[str,
         "utilisation": after.utilisation,
         "energy": energy,
         "limited": [*limited],
+        "clock_ratio": clock,
         "sm_mhz": [before.sm_mhz, after.sm_mhz],
     }
 

@@ -18,10 +18,13 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from mlgate.errors import StageError
+from mlgate.evidence import digest_of
 
 Array = npt.NDArray[np.generic]
 Feed = Mapping[str, Array]
 Run = Callable[[object, object], object]
+# Shape and dtype of each output of one query.
+OutputShapes = tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...]
 
 PROVIDERS: Final = {
     "cpu": "CPUExecutionProvider",
@@ -47,13 +50,17 @@ onnxruntime.set_default_logger_severity(4)
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a model runs; part of what a measurement means."""
+    """Where and how a model runs; part of what a measurement means.
+
+    `engines` is the folder in which TensorRT keeps the engines that it builds.
+    """
 
     provider: str = "cpu"
     options: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
     max_cpu_nodes: int = 0
     cuda_graph: bool = False
+    engines: Path | None = None
 
     @property
     def name(self) -> str:
@@ -62,6 +69,10 @@ class Runtime:
     @property
     def device(self) -> str:
         return "cpu" if self.provider == "cpu" else "cuda"
+
+    @property
+    def device_id(self) -> int:
+        return int(self.options.get("device_id", "0"))
 
 
 class Subgraph(Protocol):
@@ -137,7 +148,7 @@ def open_session(
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         session = onnxruntime.InferenceSession(
-            str(model), settings, providers=providers_of(runtime), enable_fallback=0
+            str(model), settings, providers=providers_of(runtime, model), enable_fallback=0
         )
     except ORT_ERRORS as error:
         raise _not_loaded(model, runtime, error) from None
@@ -153,9 +164,9 @@ def _preload_libraries() -> None:
         onnxruntime.preload_dlls()
 
 
-def providers_of(runtime: Runtime) -> list[str | tuple[str, dict[str, str]]]:
+def providers_of(runtime: Runtime, model: Path) -> list[str | tuple[str, dict[str, str]]]:
     """ONNX Runtime's `providers` argument; the CPU is in it only where nodes may run there."""
-    options = dict(runtime.options)
+    options = _engine_options(runtime, model) | dict(runtime.options)
     if runtime.provider == "cpu":
         return [(runtime.name, options)] if options else [runtime.name]
     if runtime.cuda_graph:
@@ -169,6 +180,25 @@ def providers_of(runtime: Runtime) -> list[str | tuple[str, dict[str, str]]]:
         wanted.append("CUDAExecutionProvider")
     # Naming the CPU beside disable_cpu_ep_fallback is refused by ONNX Runtime.
     return wanted if runtime.max_cpu_nodes == 0 else [*wanted, "CPUExecutionProvider"]
+
+
+def _engine_options(runtime: Runtime, model: Path) -> dict[str, str]:
+    """TensorRT's caches: each session of an epoch would build the engine again without them.
+
+    ONNX Runtime knows an engine by the names in the graph and not by its weights, so each model
+    has a folder of its own. Kernels are chosen by timing them: one table of times for all
+    models, or the luck of the draw is part of a comparison.
+    """
+    if runtime.provider != "tensorrt" or runtime.engines is None:
+        return {}
+    own = runtime.engines / digest_of(str(model).encode()).removeprefix("sha256:")[:16]
+    own.mkdir(parents=True, exist_ok=True)
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(own),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(runtime.engines),
+    }
 
 
 def _not_loaded(model: Path, runtime: Runtime, error: Exception) -> StageError:
@@ -252,7 +282,7 @@ def ports_of(session: onnxruntime.InferenceSession) -> tuple[Port, ...]:
 class Expected:
     """What a model answers to each feed: shape and dtype of each output, and the first in full."""
 
-    outputs: tuple[tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...], ...]
+    outputs: tuple[OutputShapes, ...]
     first: tuple[Array, ...]
 
 
@@ -276,29 +306,42 @@ def prepare(
     """
     # Below the Python wrapper: 0.5 µs less a query, and no second try on the CPU.
     run: Run = session._sess.run_with_iobinding
-    bindings, kept, rooms = [], list[object](), []
-    for number, feed in enumerate(feeds[:1] if runtime.cuda_graph else feeds):
-        binding = session.io_binding()
-        for name, array in feed.items():
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(array, runtime.device, 0)
-            binding.bind_ortvalue_input(name, value)
-            kept.append(value)
-        for node, (shape, dtype) in zip(
-            session.get_outputs(), expected.outputs[number], strict=True
-        ):
-            room = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
-                shape, dtype.type, runtime.device, 0
-            )
-            binding.bind_ortvalue_output(node.name, room)
-            rooms.append(room)
-        bindings.append(binding._iobinding)
-        kept.append(binding)
+    shapes = expected.outputs[:1] if runtime.cuda_graph else expected.outputs
+    bound = [bind(session, *pair, runtime) for pair in zip(feeds, shapes, strict=False)]
+    bindings = tuple(one.binding._iobinding for one in bound)
     attempt(run, bindings[0])
     if runtime.cuda_graph:
         for _ in range(3):  # captured by now, and replayed
             attempt(run, bindings[0])
-        same_answers([room.numpy() for room in rooms], expected.first)
-    return Prepared(session, run, tuple(bindings), (*kept, *rooms))
+        same_answers([room.numpy() for room in bound[0].outputs], expected.first)
+    return Prepared(session, run, bindings, tuple(bound))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One query whose inputs and outputs lie on the device."""
+
+    binding: onnxruntime.IOBinding
+    inputs: Mapping[str, onnxruntime.OrtValue]
+    outputs: tuple[onnxruntime.OrtValue, ...]
+
+
+def bind(
+    session: onnxruntime.InferenceSession, feed: Feed, outputs: OutputShapes, runtime: Runtime
+) -> Bound:
+    """One query on the device: `feed` copied there, and room for outputs of these shapes."""
+    binding, device = session.io_binding(), runtime.device_id
+    inputs, rooms = {}, []
+    for name, array in feed.items():
+        inputs[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array, runtime.device, device)
+        binding.bind_ortvalue_input(name, inputs[name])
+    for node, (shape, dtype) in zip(session.get_outputs(), outputs, strict=True):
+        room = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+            shape, dtype.type, runtime.device, device
+        )
+        binding.bind_ortvalue_output(node.name, room)
+        rooms.append(room)
+    return Bound(binding, inputs, tuple(rooms))
 
 
 def same_answers(replayed: Sequence[Array], plain: Sequence[Array]) -> None:

@@ -55,23 +55,23 @@ class Target:
         """A fresh session of the model, or of the one at `path`, bound to the feeds."""
         path = path or self.path
         session = open_session(path, self.runtime)
-        return prepare(session, self.feeds(batch), self.runtime, self._expect(path, batch))
+        return prepare(session, self.feeds(batch), self.runtime, self.expect(path, batch))
 
     def prepare_mix(self, shapes: Sequence[ShapeShare]) -> list[Prepared]:
         """One session whose bindings are the feeds of each shape in turn."""
         session = open_session(self.path, self.runtime)
         return [
-            prepare(session, self.feeds(1, dims), self.runtime, self._expect(self.path, 1, dims))
+            prepare(session, self.feeds(1, dims), self.runtime, self.expect(self.path, 1, dims))
             for dims in (dict(shape.dims) for shape in shapes)
         ]
 
     def prepare_workers(self, workers: int) -> list[Prepared]:
         """One session that several threads use at once, each with bindings of its own."""
         session = open_session(self.path, self.runtime)
-        expected = self._expect(self.path, 1)
+        expected = self.expect(self.path, 1)
         return [prepare(session, self.feeds(), self.runtime, expected) for _ in range(workers)]
 
-    def _expect(self, path: Path, batch: int, dims: Mapping[str, int] | None = None) -> Expected:
+    def expect(self, path: Path, batch: int, dims: Mapping[str, int] | None = None) -> Expected:
         """What the model at `path` answers; asked once, without a CUDA graph."""
         key = (path, batch, *sorted((dims or {}).items()))
         if key not in self._expected:
@@ -85,8 +85,8 @@ class Target:
         return self.path.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
 
 
-def runtime_of(options: Benchmark) -> Runtime:
-    """Where and how the options say that models run."""
+def runtime_of(options: Benchmark, folder: Path) -> Runtime:
+    """Where and how the options say that models run; `folder` is for what they build."""
     return Runtime(
         provider=options.provider,
         options={
@@ -96,6 +96,7 @@ def runtime_of(options: Benchmark) -> Runtime:
         threads=options.threads,
         max_cpu_nodes=options.max_cpu_nodes,
         cuda_graph=options.cuda_graph,
+        engines=folder / "engines",
     )
 
 

@@ -15,6 +15,7 @@ from tests.stages.benchmark.onnx_models import write_chain
 
 CPU = s.Runtime()
 CUDA = s.Runtime(provider="cuda")
+MODEL = Path("m.onnx")
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,13 @@ def test_allowed_cpu_nodes_are_allowed() -> None:
 
 
 def test_the_cpu_is_offered_to_onnxruntime_only_where_nodes_may_run_there() -> None:
-    assert s.providers_of(CUDA) == [("CUDAExecutionProvider", {})]
-    allowed = s.providers_of(s.Runtime(provider="cuda", max_cpu_nodes=1, cuda_graph=True))
+    assert s.providers_of(CUDA, MODEL) == [("CUDAExecutionProvider", {})]
+    allowed = s.providers_of(s.Runtime(provider="cuda", max_cpu_nodes=1, cuda_graph=True), MODEL)
     assert allowed == [
         ("CUDAExecutionProvider", {"enable_cuda_graph": "1"}),
         "CPUExecutionProvider",
     ]
-    assert "CPUExecutionProvider" not in s.providers_of(s.Runtime(provider="tensorrt"))
+    assert "CPUExecutionProvider" not in s.providers_of(s.Runtime(provider="tensorrt"), MODEL)
 
 
 def test_a_model_that_does_not_load_is_an_error(tmp_path: Path) -> None:
@@ -180,3 +181,26 @@ def test_a_cuda_graph_must_answer_as_the_model_does() -> None:
         s.same_answers((np.asarray([1.0, 0.0]), np.asarray([3])), plain)
     with pytest.raises(StageError, match="does not answer as the model"):
         s.same_answers((np.asarray([1.0, 2.0]), np.asarray([4])), plain)
+
+
+def test_tensorrt_keeps_the_engines_of_each_model_apart_and_one_table_of_timings(
+    tmp_path: Path,
+) -> None:
+    runtime = s.Runtime(
+        provider="tensorrt", engines=tmp_path / "e", options={"trt_fp16_enable": "1"}
+    )
+    caches = []
+    for model in (Path("a/m.onnx"), Path("b/m.onnx")):
+        first = s.providers_of(runtime, model)[0]
+        assert isinstance(first, tuple)
+        name, options = first
+        assert name == "TensorrtExecutionProvider"
+        assert options["trt_fp16_enable"] == options["trt_engine_cache_enable"] == "1"
+        assert options["trt_timing_cache_path"] == str(tmp_path / "e")
+        assert Path(options["trt_engine_cache_path"]).is_dir()
+        caches.append(options["trt_engine_cache_path"])
+    assert len(set(caches)) == 2
+    mine = s.Runtime("tensorrt", {"trt_engine_cache_path": "/mine"}, engines=tmp_path)
+    assert s.providers_of(mine, MODEL)[0][1]["trt_engine_cache_path"] == "/mine"  # type: ignore[index]
+    cuda = s.Runtime(provider="cuda", engines=tmp_path)
+    assert s.providers_of(cuda, MODEL) == [("CUDAExecutionProvider", {})]
