@@ -53,6 +53,7 @@ def command() -> None:
 @click.option("--runner", help="Label of the runners; default: ubuntu-24.04.")
 @click.option("--gpu-runner", metavar="LABEL,…", help="Labels of the runners that have a GPU.")
 @click.option("--comment", is_flag=True, default=None, help="Keep a comment on pull requests.")
+@click.option("--ghes", is_flag=True, default=None, help="For GitHub Enterprise Server.")
 @click.option("--sarif", is_flag=True, default=None, help="Upload code scanning results.")
 def to_github(
     spec: Path | None,

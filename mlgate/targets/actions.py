@@ -1,7 +1,8 @@
 """The composite GitHub actions of mlgate, one folder each under actions/.
 
 They install mlgate out of the very commit that the caller pinned and call it. Inputs reach it as
-environment variables only: no expression stands in a script.
+environment variables only: no expression stands in a script. Those under actions/ghes are for
+GitHub Enterprise Server.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from mlgate.stage import Stage
 from mlgate.targets.pins import pinned
+from mlgate.targets.servers import ENTERPRISE, GITHUB, Server
 from mlgate.targets.yaml_text import Value, dump
 
 FOLDER: Final = "actions"
@@ -42,60 +44,31 @@ _OUTCOME: Final = "pass, warn, inconclusive, error or fail"
 _DIGEST: Final = "sha256 of the canonical verdict"
 
 
-def setup() -> dict[str, Value]:
-    """Installs mlgate; every other action begins with it."""
-    script = """\
-venv="$RUNNER_TEMP/mlgate/venv-$MLGATE_EXTRA"
-if [ ! -x "$venv/bin/mlgate" ]; then
-  locked="$GITHUB_ACTION_PATH/../lib/requirements-$MLGATE_EXTRA.txt"
-  uv venv --quiet --clear --python "$MLGATE_PYTHON" "$venv"
-  uv pip install --quiet --python "$venv" --require-hashes --requirements "$locked"
-  uv pip install --quiet --python "$venv" --no-deps --no-build-isolation \\
-    "$GITHUB_ACTION_PATH/../.."
-fi
-echo "mlgate=$venv/bin/mlgate" >> "$GITHUB_OUTPUT"
-"""
-    steps: list[Value] = [
-        {
-            "name": "Set up uv",
-            "uses": pinned("astral-sh/setup-uv"),
-            "with": {"ignore-empty-workdir": True},
-        },
-        {
-            "name": "Install mlgate",
-            "id": "install",
-            "shell": "bash",
-            "env": {
-                "MLGATE_EXTRA": "${{ inputs.extra }}",
-                "MLGATE_PYTHON": "${{ inputs.python-version }}",
-                "UV_NO_PROGRESS": "1",
-            },
-            "run": script,
-        },
-    ]
-    outputs = {"mlgate": ("Path of the mlgate command", "install")}
+def setup(server: Server) -> dict[str, Value]:
+    """Installs mlgate; every other action begins with the same steps."""
+    outputs = {"mlgate": ("Path of the mlgate command", "setup")}
     about = "Install mlgate out of this action's own repository, at this very commit"
-    return _action("mlgate setup", about, _INSTALL, outputs, steps)
+    return _action("mlgate setup", about, _INSTALL, outputs, _setup(server))
 
 
-def check() -> dict[str, Value]:
+def check(server: Server) -> dict[str, Value]:
     """Every stage in one job."""
     script = """\
 "$MLGATE" check --format github ${MLGATE_PROFILE:+"--profile=$MLGATE_PROFILE"} -- "$MLGATE_SPEC"
 """
     steps: list[Value] = [
-        _setup(),
+        *_setup(server),
         _call("check", "Check", script, ["spec", "profile"]),
-        _keep_report("check"),
+        _keep_report(server, "check"),
     ]
     about = "Run every gate of an mlgate spec and say whether the model may ship"
     return _action("mlgate check", about, {**_SPEC, **_INSTALL}, _outputs("check"), steps)
 
 
-def plan() -> dict[str, Value]:
+def plan(server: Server) -> dict[str, Value]:
     """What comes before the stages' jobs: which of them have to run."""
     steps: list[Value] = [
-        _setup(),
+        *_setup(server),
         {
             "name": "Restore the results of earlier runs",
             "uses": pinned("actions/cache/restore"),
@@ -113,36 +86,34 @@ def plan() -> dict[str, Value]:
             MLGATE_KEPT=f"{_HOME}/kept",
             MLGATE_TO=f"{_HOME}/out",
         ),
-        {
-            "name": "Hand on what is known",
-            "uses": pinned("actions/upload-artifact"),
-            "with": {
-                "name": "mlgate-cached",
-                "path": f"{_HOME}/out",
-                "if-no-files-found": "ignore",
-                "overwrite": True,
-            },
-        },
+        server.keep(
+            "Hand on what is known",
+            "mlgate-cached",
+            f"{_HOME}/out",
+            **{"if-no-files-found": "ignore"},
+        ),
     ]
     outputs = {"stages": ("Stages that have to run, as a JSON list", "plan")}
     about = "Say which stages of an mlgate spec have to run, before their runners start"
     return _action("mlgate plan", about, {**_JOB, **_INSTALL}, outputs, steps)
 
 
-def run() -> dict[str, Value]:
-    """One stage, in a job of its own."""
+def run(server: Server, stage: Stage[Any] | None = None) -> dict[str, Value]:
+    """One stage, in a job of its own; with a kind of stage, its name is the default."""
+    inputs = dict(_RUN)
+    name, about = "mlgate run", "Run one stage of an mlgate spec and end as its gates say"
+    if stage is not None:
+        name, about = f"mlgate {stage.uses}", stage.summary
+        inputs["stage"] = (_RUN["stage"][0], stage.uses)
+        inputs["artifact"] = (_RUN["artifact"][0], f"mlgate-stage-{stage.uses}")
     steps: list[Value] = [
-        _setup(),
-        {
-            "name": "Fetch the results that the stage builds on",
-            "if": "${{ inputs.upstream != '' }}",
-            "uses": pinned("actions/download-artifact"),
-            "with": {
-                "pattern": "${{ inputs.upstream }}",
-                "path": f"{_HOME}/in",
-                "merge-multiple": True,
-            },
-        },
+        *_setup(server),
+        *server.fetch(
+            "Fetch the results that the stage builds on",
+            "${{ inputs.upstream }}",
+            f"{_HOME}/in",
+            if_="${{ inputs.upstream != '' }}",
+        ),
         _call(
             "run",
             "Run the stage",
@@ -151,24 +122,19 @@ def run() -> dict[str, Value]:
             MLGATE_FROM=f"{_HOME}/in",
             MLGATE_TO=f"{_HOME}/out",
         ),
-        {
-            "name": "Hand the result on",
-            "if": "${{ !cancelled() && steps.run.outputs.outcome != '' }}",
-            "uses": pinned("actions/upload-artifact"),
-            "with": {
-                "name": "${{ inputs.artifact }}",
-                "path": f"{_HOME}/out",
-                "if-no-files-found": "error",
-                "overwrite": True,
-            },
-        },
+        server.keep(
+            "Hand the result on",
+            "${{ inputs.artifact }}",
+            f"{_HOME}/out",
+            if_="${{ !cancelled() && steps.run.outputs.outcome != '' }}",
+            **{"if-no-files-found": "error"},
+        ),
     ]
     outputs = {"outcome": (_OUTCOME, "run"), "verdict-digest": (_DIGEST, "run")}
-    about = "Run one stage of an mlgate spec and end as its gates say"
-    return _action("mlgate run", about, _RUN, outputs, steps)
+    return _action(name, about, inputs, outputs, steps)
 
 
-def report() -> dict[str, Value]:
+def report(server: Server) -> dict[str, Value]:
     """What comes after all jobs: the verdict."""
     inputs = {
         **_JOB,
@@ -176,20 +142,9 @@ def report() -> dict[str, Value]:
         "comment": ("Key of the comment to keep on a pull request; empty: none", ""),
         **_INSTALL,
     }
-    comment = """\
-"${MLGATE%/*}/python" -I "$GITHUB_ACTION_PATH/../lib/comment.py" "$MLGATE_REPORT/report.md"
-"""
     steps: list[Value] = [
-        _setup(),
-        {
-            "name": "Fetch the results",
-            "uses": pinned("actions/download-artifact"),
-            "with": {
-                "pattern": "mlgate-{cached,stage-*}",
-                "path": f"{_HOME}/in",
-                "merge-multiple": True,
-            },
-        },
+        *_setup(server),
+        *server.fetch("Fetch the results", "mlgate-{cached,stage-*}", f"{_HOME}/in"),
         _call(
             "report",
             "Join the results",
@@ -198,7 +153,7 @@ def report() -> dict[str, Value]:
             MLGATE_FROM=f"{_HOME}/in",
             MLGATE_KEPT=f"{_HOME}/kept",
         ),
-        _keep_report("report"),
+        _keep_report(server, "report"),
         {
             "name": "Keep the results for later runs",
             "if": "${{ !cancelled() && steps.report.outputs.outcome != '' }}",
@@ -208,69 +163,46 @@ def report() -> dict[str, Value]:
                 "key": f"{_CACHE_KEY}${{{{ github.run_id }}}}-${{{{ github.run_attempt }}}}",
             },
         },
-        {
-            "name": "Comment on the pull request",
-            "if": (
-                "${{ !cancelled() && inputs.comment != '' "
-                "&& steps.report.outputs.report-folder != '' "
-                "&& github.event.pull_request.head.repo.full_name == github.repository }}"
-            ),
-            "shell": "bash",
-            "env": {
-                "MLGATE": "${{ steps.setup.outputs.mlgate }}",
-                "MLGATE_REPORT": "${{ steps.report.outputs.report-folder }}",
-                "MLGATE_COMMENT": "${{ inputs.comment }}",
-                "MLGATE_PULL_REQUEST": "${{ github.event.pull_request.number }}",
-                "GH_TOKEN": "${{ github.token }}",
-            },
-            "run": comment,
-        },
+        _comment(server),
     ]
     about = "Join the results of all stages, and fail unless all arrived and hold"
     return _action("mlgate report", about, inputs, _outputs("report"), steps)
 
 
-def verify() -> dict[str, Value]:
+def verify(server: Server) -> dict[str, Value]:
     """Whether files are those that a run approved: before a deployment, say."""
+    other = {"run-id": ("Workflow run that approved them; empty: this one", "")}
     inputs: Inputs = {
         "artifacts": ("Files that have to be approved, one path per line", None),
         "spec": ("Path of the spec that the verdict has to be of; empty: any", "mlgate.yaml"),
         "profile": ("Profile of the spec that may have been applied", ""),
         "params": ("Parameters of the spec, as a JSON object of strings", "{}"),
-        "run-id": ("Workflow run that approved them; empty: this one", ""),
+        **(other if server.other_runs else {}),
         **_INSTALL,
     }
-    fetch: dict[str, Value] = {
-        "pattern": "mlgate-report",
-        "path": f"{_HOME}/verify",
-        "merge-multiple": True,
-    }
+    record = f"{_HOME}/verify"
+    own = "${{ inputs.run-id == '' }}" if server.other_runs else ""
     steps: list[Value] = [
-        _setup(),
-        {
-            "name": "Fetch the record of this run",
-            "if": "${{ inputs.run-id == '' }}",
-            "uses": pinned("actions/download-artifact"),
-            "with": fetch,
-        },
-        {
-            "name": "Fetch the record of another run",
-            "if": "${{ inputs.run-id != '' }}",
-            "uses": pinned("actions/download-artifact"),
-            "with": {
-                **fetch,
-                "run-id": "${{ inputs.run-id }}",
-                "github-token": "${{ github.token }}",
-            },
-        },
+        *_setup(server),
+        *server.fetch("Fetch the record of this run", "mlgate-report", record, if_=own),
+    ]
+    if server.other_runs:
+        steps += server.fetch(
+            "Fetch the record of another run",
+            "mlgate-report",
+            record,
+            if_="${{ inputs.run-id != '' }}",
+            **{"run-id": "${{ inputs.run-id }}", "github-token": "${{ github.token }}"},
+        )
+    steps.append(
         _call(
             "verify",
             "Verify",
             '"$MLGATE" verify --format github --verdict "$MLGATE_RECORD/verdict.json"\n',
             ["artifacts", "spec", "profile", "params"],
-            MLGATE_RECORD=f"{_HOME}/verify",
-        ),
-    ]
+            MLGATE_RECORD=record,
+        )
+    )
     outputs = {
         "verified": ("true, or false", "verify"),
         "verdict-digest": (_DIGEST, "verify"),
@@ -279,31 +211,15 @@ def verify() -> dict[str, Value]:
     return _action("mlgate verify", about, inputs, outputs, steps)
 
 
-def alias(stage: Stage[Any]) -> dict[str, Value]:
-    """The action for one kind of stage: `run`, with the stage's name as the default."""
-    inputs = {
-        **_RUN,
-        "stage": (_RUN["stage"][0], stage.uses),
-        "artifact": (_RUN["artifact"][0], f"mlgate-stage-{stage.uses}"),
-    }
-    steps: list[Value] = [
-        {
-            "name": "Run the stage",
-            "id": "run",
-            "uses": "$/actions/run",
-            "with": {name: f"${{{{ inputs.{name} }}}}" for name in inputs},
-        }
-    ]
-    outputs = {"outcome": (_OUTCOME, "run"), "verdict-digest": (_DIGEST, "run")}
-    return _action(f"mlgate {stage.uses}", stage.summary, inputs, outputs, steps)
-
-
 def catalog(stages: Mapping[str, Stage[Any]]) -> dict[str, str]:
     """Every action.yml of mlgate's own repository: path → text. Pure."""
-    made = {"setup": setup(), "check": check(), "plan": plan(), "run": run(), "report": report()}
-    made["verify"] = verify()
-    made |= {uses: alias(stage) for uses, stage in stages.items()}
     first = "# Made by mlgate/targets/actions.py: change that.\n"
+    made: dict[str, dict[str, Value]] = {}
+    for server in (GITHUB, ENTERPRISE):
+        for action in (setup, check, plan, run, report, verify):
+            made[f"{server.folder}{action.__name__}"] = action(server)
+    for uses, stage in stages.items():
+        made[uses] = run(GITHUB, stage)
     return {f"{FOLDER}/{name}/action.yml": first + dump(action) for name, action in made.items()}
 
 
@@ -342,13 +258,26 @@ def _outputs(step: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def _setup() -> Value:
-    return {
-        "name": "Set up mlgate",
-        "id": "setup",
-        "uses": "$/actions/setup",
-        "with": {name: f"${{{{ inputs.{name} }}}}" for name in _INSTALL},
-    }
+def _setup(server: Server) -> list[Value]:
+    """Within the action, not by calling `setup`: older runners cannot call a neighbour."""
+    return [
+        {
+            "name": "Set up uv",
+            "uses": pinned("astral-sh/setup-uv"),
+            "with": {"ignore-empty-workdir": True},
+        },
+        {
+            "name": "Install mlgate",
+            "id": "setup",
+            "shell": "bash",
+            "env": {
+                "MLGATE_EXTRA": "${{ inputs.extra }}",
+                "MLGATE_PYTHON": "${{ inputs.python-version }}",
+                "UV_NO_PROGRESS": "1",
+            },
+            "run": f'bash "$GITHUB_ACTION_PATH/{server.lib}/install.sh"\n',
+        },
+    ]
 
 
 def _call(step: str, name: str, script: str, inputs: list[str], **env: str) -> Value:
@@ -367,16 +296,35 @@ def _call(step: str, name: str, script: str, inputs: list[str], **env: str) -> V
     }
 
 
-def _keep_report(step: str) -> Value:
+def _keep_report(server: Server, step: str) -> Value:
+    return server.keep(
+        "Keep the report",
+        "mlgate-report",
+        f"${{{{ steps.{step}.outputs.report-folder }}}}",
+        if_=f"${{{{ !cancelled() && steps.{step}.outputs.report-folder != '' }}}}",
+        **{"include-hidden-files": True, "if-no-files-found": "error"},
+    )
+
+
+def _comment(server: Server) -> Value:
+    script = (
+        f'"${{MLGATE%/*}}/python" -I "$GITHUB_ACTION_PATH/{server.lib}/comment.py"'
+        ' "$MLGATE_REPORT/report.md"\n'
+    )
     return {
-        "name": "Keep the report",
-        "if": f"${{{{ !cancelled() && steps.{step}.outputs.report-folder != '' }}}}",
-        "uses": pinned("actions/upload-artifact"),
-        "with": {
-            "name": "mlgate-report",
-            "path": f"${{{{ steps.{step}.outputs.report-folder }}}}",
-            "include-hidden-files": True,
-            "if-no-files-found": "error",
-            "overwrite": True,
+        "name": "Comment on the pull request",
+        "if": (
+            "${{ !cancelled() && inputs.comment != '' "
+            "&& steps.report.outputs.report-folder != '' "
+            "&& github.event.pull_request.head.repo.full_name == github.repository }}"
+        ),
+        "shell": "bash",
+        "env": {
+            "MLGATE": "${{ steps.setup.outputs.mlgate }}",
+            "MLGATE_REPORT": "${{ steps.report.outputs.report-folder }}",
+            "MLGATE_COMMENT": "${{ inputs.comment }}",
+            "MLGATE_PULL_REQUEST": "${{ github.event.pull_request.number }}",
+            "GH_TOKEN": "${{ github.token }}",
         },
+        "run": script,
     }

@@ -24,6 +24,7 @@ from mlgate.targets.jobs import (
     variables,
 )
 from mlgate.targets.pins import pinned
+from mlgate.targets.servers import ENTERPRISE, GITHUB
 from mlgate.targets.yaml_text import Remarked, Value, dump
 
 PLAN: Final = "mlgate-plan"
@@ -39,7 +40,7 @@ class Settings(Given):
     """How the workflow is made; remembered in the file itself.
 
     `actions` is where mlgate's actions are: OWNER/REPOSITORY@COMMIT, or `$` for this very
-    repository. `version` is what a reader calls that commit.
+    repository. `version` is what a reader calls that commit. `ghes`: for GitHub Enterprise Server.
     """
 
     actions: str = Field(pattern=r"^(\$|[A-Za-z0-9._-]+/[A-Za-z0-9._-]+@[0-9a-f]{40})$")
@@ -48,6 +49,7 @@ class Settings(Given):
     gpu_runner: tuple[Annotated[str, Field(pattern=_LABEL)], ...] = ()
     comment: bool = False
     sarif: bool = False
+    ghes: bool = False
 
 
 def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
@@ -103,10 +105,12 @@ def _environment(plan: Plan) -> dict[str, Value]:
 
 
 def _uses(action: str, settings: Settings) -> Value:
+    folder = (ENTERPRISE if settings.ghes else GITHUB).folder
     if settings.actions == "$":
-        return f"$/actions/{action}"
+        here = "." if settings.ghes else "$"  # the checkout; or the repository, at this commit
+        return f"{here}/actions/{folder}{action}"
     repository, _, commit = settings.actions.partition("@")
-    reference = f"{repository}/actions/{action}@{commit}"
+    reference = f"{repository}/actions/{folder}{action}@{commit}"
     return Remarked(reference, settings.version) if settings.version else reference
 
 

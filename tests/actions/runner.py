@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from mlgate.targets.pins import ENTERPRISE_PINS, PINS
 from tests.actions.expressions import evaluate, interpolated
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,7 +59,8 @@ class Runner:
 
     `repository` is the checkout, `server` keeps artifacts and caches. `mlgate` is the command that
     the setup action would have installed. `cancel` names jobs that somebody stops, `lose` patterns
-    of artifacts that get lost.
+    of artifacts that get lost. `enterprise`: a GitHub Enterprise Server, with artifacts of version
+    3 and no references to an action's own repository.
     """
 
     repository: Path
@@ -69,6 +71,7 @@ class Runner:
     env: dict[str, str] = field(default_factory=dict)
     cancel: frozenset[str] = frozenset()
     lose: tuple[str, ...] = ()
+    enterprise: bool = False
     jobs: dict[str, JobRun] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     _given: dict[str, str] = field(default_factory=dict)
@@ -98,7 +101,8 @@ class Runner:
         """Run one of our composite actions alone; inputs are as they are, not expressions."""
         self._given = dict(inputs)
         inputs = {name: f"${{{{ given.{name} }}}}" for name in inputs}
-        return self._steps_of_job([{"id": "it", "uses": f"$/actions/{name}", "with": inputs}], "it")
+        here = "./actions/ghes" if self.enterprise else "$/actions"
+        return self._steps_of_job([{"id": "it", "uses": f"{here}/{name}", "with": inputs}], "it")
 
     def _job(self, name: str, job: Mapping[str, Any]) -> JobRun:
         needs = {other: self.jobs[other] for other in job.get("needs", [])}
@@ -174,6 +178,10 @@ class _Machine:
     workspace: Path
     run: JobRun
 
+    @property
+    def enterprise(self) -> bool:
+        return self.runner.enterprise
+
     def steps(
         self,
         steps: list[dict[str, Any]],
@@ -212,16 +220,20 @@ class _Machine:
         action: Path | None,
         contexts: Mapping[str, Any],
     ) -> tuple[bool, dict[str, str]]:
+        if step.get("id") == "setup":  # it is installed already
+            return True, {"mlgate": str(self.runner.mlgate)}
         if "run" in step:
             return self._script(step, env, action)
-        uses = step["uses"].split("@")[0]
-        own = re.search(r"(?:^\$|/mlgate)/actions/(\w+)$", uses)
+        uses, _, commit = step["uses"].partition("@")
+        if uses in ENTERPRISE_PINS:
+            pins = ENTERPRISE_PINS if self.enterprise else PINS
+            assert commit == pins[uses][0], "GitHub has no such artifacts"
+        assert not (self.enterprise and uses.startswith("$"))
+        own = re.search(r"(?:^[$.]|/mlgate)/actions/((?:ghes/)?\w+)$", uses)
         if own is None:
             log = _FAKES[uses](self, inputs)
             self.run.steps.append(Step(step.get("name", uses), log or "success", ""))
             return log is None, {}
-        if own[1] == "setup":
-            return True, {"mlgate": str(self.runner.mlgate)}
         folder = ROOT / "actions" / own[1]
         document = load((folder / "action.yml").read_text(encoding="utf-8"))
         declared = document.get("inputs", {})
@@ -277,14 +289,20 @@ class _Machine:
         if not files:
             return "nothing to upload" if inputs["if-no-files-found"] == "error" else None
         target = self.runner.artifacts / inputs["name"]
-        assert not target.exists() or inputs.get("overwrite") == "true"
-        shutil.rmtree(target, ignore_errors=True)
+        if not self.enterprise:
+            assert not target.exists() or inputs.get("overwrite") == "true"
+            shutil.rmtree(target, ignore_errors=True)
         if not any(fnmatch.fnmatch(inputs["name"], lost) for lost in self.runner.lose):
-            shutil.copytree(inputs["path"], target)
+            shutil.copytree(inputs["path"], target, dirs_exist_ok=True)
         return None
 
     def download(self, inputs: Mapping[str, str]) -> str | None:
         server = self.runner.server / f"artifacts-{inputs.get('run-id', self.runner.run_id)}"
+        if self.enterprise:
+            assert set(inputs) == {"path"}
+            if server.exists():
+                shutil.copytree(server, inputs["path"], dirs_exist_ok=True)
+            return None
         for pattern in _braces(inputs["pattern"]):
             for found in sorted(server.glob(pattern)):
                 shutil.copytree(found, inputs["path"], dirs_exist_ok=True)

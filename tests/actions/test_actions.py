@@ -16,18 +16,17 @@ import pytest
 from mlgate.evidence import digest_of
 from mlgate.stages import STAGES
 from mlgate.targets import actions
-from tests.actions.runner import ROOT, Runner
+from mlgate.targets.servers import ENTERPRISE, GITHUB, Server
+from mlgate.targets.yaml_text import dump
+from tests.actions.runner import ROOT, Runner, load
 from tests.fakes.fixtures import SMALL, workflow
 from tests.fakes.hostile import HOSTILE
 
 Make = Callable[..., Runner]
 
-# Stands for mlgate: writes down what it was called with.
-_ECHO = """#!{python}
-import json, os, sys
-known = {{k: v for k, v in os.environ.items() if k.startswith("MLGATE_")}}
-with open({log!r}, "w", encoding="utf-8") as log:
-    json.dump([sys.argv[1:], known], log)
+# Stands for mlgate: writes down what it was called with. A shell's, for it is called often.
+_ECHO = """#!/bin/sh
+{{ printf '%s\\0' "$@"; printf '\\0'; env -0; }} > {log}
 """
 
 
@@ -39,45 +38,53 @@ def called(tmp_path: Path) -> Path:
 @pytest.fixture
 def echo(runner: Make, tmp_path: Path, called: Path) -> Runner:
     command = tmp_path / "echo"
-    command.write_text(_ECHO.format(python=sys.executable, log=str(called)))
+    command.write_text(_ECHO.format(log=called))
     command.chmod(0o755)
     run = runner()
     run.mlgate = command
     return run
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_inputs_are_values_and_nothing_else(echo: Runner, called: Path, text: str) -> None:
-    given = dict.fromkeys(("spec", "profile", "params", "compiled", "stage"), text)
-    done = echo.action("run", {**given, "artifact": "a"})
-    assert done.result == "success", done.log
-    words, env = json.loads(called.read_text())
-    assert words == ["run", "--github"]
-    assert {env[f"MLGATE_{name.upper()}"] for name in given} == {text}
-    assert not list(echo.server.parent.rglob("pwned"))
+def _heard(called: Path) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment that mlgate was called with."""
+    words, _, env = called.read_bytes().decode().partition("\0\0")
+    rows = (row.partition("=") for row in env.split("\0") if row)
+    return words.split("\0"), {name: value for name, _, value in rows}
 
 
-@pytest.mark.parametrize("action", ["plan", "report", "check"])
-@pytest.mark.parametrize("text", HOSTILE[::5])
-def test_every_action_keeps_values_apart(
-    echo: Runner, called: Path, action: str, text: str
-) -> None:
-    inputs = {"spec": text, "profile": text}
-    if action != "check":
-        inputs |= {"params": text, "compiled": text}
-    done = echo.action(action, inputs)
-    assert done.result == "success", done.log
-    words, env = json.loads(called.read_text())
-    assert env["MLGATE_SPEC"] == text
-    if action == "check":
-        assert words == ["check", "--format", "github", f"--profile={text}", "--", text]
+ACTIONS = [
+    path.parent.relative_to(ROOT / "actions").as_posix()
+    for path in sorted((ROOT / "actions").glob("**/action.yml"))
+    if path.parent.name != "setup"
+]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_input_of_every_action_is_a_value(echo: Runner, called: Path, action: str) -> None:
+    """Fifty hostile texts through every input at once, but where the artifact goes."""
+    kind = action.removeprefix("ghes/")
+    echo.enterprise = action != kind
+    declared = load((ROOT / "actions" / action / "action.yml").read_text())["inputs"]
+    names = set(declared) - {"artifact"}
+    for text in HOSTILE:
+        given = dict.fromkeys(names, text)
+        done = echo.action(kind, {**given, **({"artifact": "a"} if "artifact" in declared else {})})
+        assert done.result == "success", (text, done.log)
+        words, env = _heard(called)
+        passed = names - {"python-version", "extra", "upstream", "run-id", "comment"}
+        if kind == "check":
+            assert words == ["check", "--format", "github", f"--profile={text}", "--", text]
+        else:
+            assert words[0] in ("run", "verify")
+            assert text not in words
+        assert {env[f"MLGATE_{name.upper()}"] for name in passed} == {text}
     assert not list(echo.server.parent.rglob("pwned"))
 
 
 def test_an_alias_runs_its_own_kind(echo: Runner, called: Path) -> None:
     uses = next(uses for uses in STAGES if (ROOT / "actions" / uses).exists())
     assert echo.action(uses, {}).result == "success"
-    assert json.loads(called.read_text())[1]["MLGATE_STAGE"] == uses
+    assert _heard(called)[1]["MLGATE_STAGE"] == uses
 
 
 def test_check_gives_its_outputs(runner: Make, tmp_path: Path) -> None:
@@ -105,37 +112,58 @@ def test_a_message_cannot_speak_to_the_runner(runner: Make, project: Path) -> No
     assert free == ["::notice title=mlgate::PASS: digits%0A::error::spoofed may ship"]
 
 
-def test_setup_installs_this_commit_by_hash(tmp_path: Path) -> None:
-    """With a uv that only writes down what it was asked for."""
-    step = actions.setup()["runs"]["steps"][1]  # type: ignore[index, call-overload]
-    assert isinstance(step, dict)
-    fake = tmp_path / "bin" / "uv"
-    fake.parent.mkdir()
+def _install(server: Server, folder: Path, **env: str) -> int:
+    """Run the installing step with a uv that only writes down what it was asked for."""
+    step = load(dump(actions.setup(server)))["runs"]["steps"][1]
+    fake = folder / "bin" / "uv"
+    fake.parent.mkdir(exist_ok=True)
     fake.write_text(
-        f'#!/bin/sh\necho "$@" >> {tmp_path}/log\n'
+        f'#!/bin/sh\nprintf "%s\\0" "$@" >> {folder}/log; printf "\\0" >> {folder}/log\n'
         'case "$1" in venv) for v in "$@"; do :; done; mkdir -p "$v/bin";'
         ' touch "$v/bin/mlgate"; chmod +x "$v/bin/mlgate";; esac\n'
     )
     fake.chmod(0o755)
-    env = {
+    known = {
         "PATH": f"{fake.parent}:{os.environ['PATH']}",
-        "RUNNER_TEMP": str(tmp_path),
-        "GITHUB_ACTION_PATH": str(ROOT / "actions" / "setup"),
-        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "RUNNER_TEMP": str(folder),
+        "GITHUB_ACTION_PATH": str(ROOT / "actions" / server.folder / "setup"),
+        "GITHUB_OUTPUT": str(folder / "output"),
         "MLGATE_EXTRA": "cpu",
         "MLGATE_PYTHON": "3.12",
     }
+    command = ["bash", "-eo", "pipefail", "-c", step["run"]]
+    return subprocess.run(command, env={**known, **env}, cwd=folder, check=False).returncode
+
+
+def _asked(folder: Path) -> list[list[str]]:
+    """What uv was asked for, call by call."""
+    calls = (folder / "log").read_bytes().decode().split("\0\0")
+    return [call.split("\0") for call in calls if call]
+
+
+@pytest.mark.parametrize("server", [GITHUB, ENTERPRISE])
+def test_setup_installs_this_commit_by_hash(tmp_path: Path, server: Server) -> None:
     for _ in range(2):  # the second action of a job finds it there
-        script = str(step["run"])
-        subprocess.run(["bash", "-eo", "pipefail", "-c", script], env=env, check=True)
-    venv, locked, own = (tmp_path / "log").read_text().splitlines()
-    assert venv.startswith("venv")
+        assert _install(server, tmp_path) == 0
+    venv, locked, own = _asked(tmp_path)
+    assert venv[0] == "venv"
     assert "--require-hashes" in locked
-    lock = Path(locked.split()[-1])
-    assert lock.resolve() == ROOT / "actions/lib/requirements-cpu.txt"
-    assert "--no-deps --no-build-isolation" in own
-    assert Path(own.split()[-1]).resolve() == ROOT
+    assert Path(locked[-1]).resolve() == ROOT / "actions/lib/requirements-cpu.txt"
+    assert {"--no-deps", "--no-build-isolation"} <= {*own}
+    assert Path(own[-1]).resolve() == ROOT
     assert (tmp_path / "output").read_text().count(f"mlgate={tmp_path}/mlgate/venv-cpu") == 2
+
+
+def test_setup_takes_values_for_values(tmp_path: Path) -> None:
+    for text in HOSTILE:
+        shutil.rmtree(tmp_path / "mlgate", ignore_errors=True)
+        assert _install(GITHUB, tmp_path, MLGATE_EXTRA=text) == 2
+        assert not (tmp_path / "log").exists()
+        assert _install(GITHUB, tmp_path, MLGATE_PYTHON=text) == 0
+        assert f"--python={text}" in _asked(tmp_path)[0]
+        (tmp_path / "log").unlink()
+    assert (tmp_path / "output").read_text().count("\n") == len(HOSTILE)
+    assert not list(tmp_path.rglob("pwned"))
 
 
 class _Api(BaseHTTPRequestHandler):
@@ -301,14 +329,3 @@ def test_verify_never_passes_by_accident(runner: Make, project: Path, tmp_path: 
         shutil.rmtree(record, ignore_errors=True)
         shutil.copytree(tmp_path / "kept", record)
     assert runner().action("verify", {"artifacts": str(model)}).result == "success"
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_verify_keeps_values_apart(echo: Runner, called: Path, text: str) -> None:
-    given = dict.fromkeys(("artifacts", "spec", "profile", "params", "run-id"), text)
-    done = echo.action("verify", given)
-    assert done.result == "success", done.log
-    words, env = json.loads(called.read_text())
-    assert words[:3] == ["verify", "--format", "github"]
-    assert {env[f"MLGATE_{name.upper()}"] for name in list(given)[:-1]} == {text}
-    assert not list(echo.server.parent.rglob("pwned"))

@@ -41,6 +41,24 @@ def test_the_verdict_is_the_local_one_to_the_byte(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("where", [f"acme/mlgate@{'0' * 40}", "$"])
+def test_an_enterprise_server_reaches_the_same_verdict(
+    runner: Make, project: Path, mlgate: Path, where: str
+) -> None:
+    _write(project, SMALL)
+    first = runner(enterprise=True)
+    text = workflow(project, ghes=True, actions=where)
+    first.workflow(text)
+    assert first.result() == "success", {n: j.log for n, j in first.jobs.items()}
+    subprocess.run([mlgate, "check", project], capture_output=True, check=True)
+    local = (project / ".mlgate" / "latest" / "verdict.json").read_bytes()
+    assert (first.artifacts / "mlgate-report" / "verdict.json").read_bytes() == local
+    lost = runner(enterprise=True, run_id="2", lose=("mlgate-cached",))
+    lost.workflow(text)
+    assert lost.jobs["mlgate-verdict"].result == "failure"
+
+
+@pytest.mark.slow
 def test_what_is_known_starts_no_runner(runner: Make, project: Path, tmp_path: Path) -> None:
     first = runner()
     first.workflow(workflow(project))

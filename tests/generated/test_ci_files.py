@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlgate.stages import STAGES
 from mlgate.targets import actions, tasks
-from mlgate.targets.pins import PINS
+from mlgate.targets.pins import ENTERPRISE_PINS, PINS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -21,7 +21,7 @@ def test_nothing_is_left_of_stages_that_are_gone() -> None:
     found = {
         path.relative_to(ROOT).as_posix()
         for pattern in (
-            "actions/*/action.yml",
+            "actions/**/action.yml",
             "tekton/task/**/*.yaml",
             "tekton/stepaction/**/*.yaml",
         )
@@ -31,12 +31,21 @@ def test_nothing_is_left_of_stages_that_are_gone() -> None:
 
 
 def test_every_action_of_others_is_pinned_to_a_commit() -> None:
-    for commit, version in PINS.values():
+    for commit, version in (*PINS.values(), *ENTERPRISE_PINS.values()):
         assert re.fullmatch(r"[0-9a-f]{40}", commit)
-        assert re.fullmatch(r"v\d+\.\d+\.\d+", version)
+        assert re.fullmatch(r"v\d+\.\d+\.\d+(-node20)?", version)
+    used: set[str] = set()
     for path, text in actions.catalog(STAGES).items():
         for uses in re.findall(r"uses: (.*)", text):
-            assert re.fullmatch(r'"\$/actions/\w+"|\S+@[0-9a-f]{40} # v[\d.]+', uses), (path, uses)
+            assert re.fullmatch(r"\S+@[0-9a-f]{40} # v[\d.]+(-node20)?", uses), (path, uses)
+            used.add(uses.partition("@")[0])
+    assert set(PINS) - used == {"actions/checkout", "github/codeql-action/upload-sarif"}
+
+
+def test_no_artifact_of_version_4_on_an_enterprise_server() -> None:
+    for path, text in actions.catalog(STAGES).items():
+        newer = [name for name in ENTERPRISE_PINS if PINS[name][0] in text]
+        assert not newer or not path.startswith("actions/ghes/")
 
 
 def test_the_locks_hold_every_dependency() -> None:
