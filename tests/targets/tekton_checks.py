@@ -1,7 +1,7 @@
-"""What Tekton's admission webhook would refuse, found without a cluster.
+"""What Tekton would refuse, found without a cluster: at admission, or when a run begins.
 
-Unknown fields (strict decoding), names, the graph, parameters and results that nobody declares,
-`when` operators, durations, `onError` with `retries`, and what results weigh.
+Fields and types (strict decoding), names, the graph, parameters, results and workspaces that nobody
+declares, `when` operators, durations, `onError` with `retries`.
 """
 
 import re
@@ -13,8 +13,9 @@ import yaml
 from tests.targets.tekton_schema import refused
 
 _LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
-_DURATION = re.compile(r"^(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+$")
+_DURATION = re.compile(r"^0$|^(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+$")
 _VARIABLE = re.compile(r"\$\((params|results|tasks|workspaces|context|step|steps)\.([^)]*)\)")
+_ON_ERROR = ("continue", "stopAndFail")
 _CONTEXT = {"pipelineRun.uid", "pipelineRun.name", "taskRun.name", "taskRun.uid", "pipeline.name"}
 
 
@@ -35,6 +36,8 @@ def problems(*texts: str) -> list[str]:
         found += _durations(manifest)
         if kind == "Task":
             found += _task(manifest["spec"])
+        if kind == "PipelineRun":
+            found += _time(manifest["spec"].get("timeouts", {}))
         if kind == "Pipeline":
             found += _pipeline(manifest["spec"], tasks)
     return found
@@ -51,6 +54,13 @@ def _durations(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _durations(item)
+
+
+def _time(timeouts: Mapping[str, str]) -> Iterator[str]:
+    """All three, in seconds as we write them: tasks and finally fill the pipeline's time."""
+    times = {key: int(text.removesuffix("s")) for key, text in timeouts.items()}
+    if times.get("tasks", 0) + times.get("finally", 0) > times.get("pipeline", 0):
+        yield "timeouts.tasks and timeouts.finally are longer than timeouts.pipeline"
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -74,6 +84,8 @@ def _task(spec: Mapping[str, Any]) -> Iterator[str]:
             if kind == "workspaces" and name.split(".")[0] not in spaces:
                 yield f"non-existent workspace in {text!r}"
     for step in spec["steps"]:
+        if step.get("onError", "continue") not in _ON_ERROR:
+            yield f"step {step['name']}: onError must be continue or stopAndFail"
         if not _LABEL.match(step["name"]):
             yield f"step {step['name']!r} must be a valid DNS label"
 
@@ -106,6 +118,8 @@ def _pipeline(spec: Mapping[str, Any], tasks: Mapping[str, Any]) -> Iterator[str
         for row in task.get("when", []):
             if row["operator"] not in ("in", "notin"):
                 yield f"operator {row['operator']!r} is not recognized"
+        if task.get("onError", "continue") not in _ON_ERROR:
+            yield f"{name}: onError must be continue or stopAndFail"
         if task.get("onError") == "continue" and task.get("retries"):
             yield f"{name}: onError cannot be continue when retries is greater than 0"
         for row in task.get("workspaces", []):
