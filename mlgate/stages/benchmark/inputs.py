@@ -1,7 +1,6 @@
 """Queries for a model: from rows of a dataset, from an .npz file, or made up with a seed."""
 
 import fnmatch
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ import numpy as np
 
 from mlgate.errors import StageError
 from mlgate.stage import Columns, Dataset, Input, Located, Npz, Synthetic
+from mlgate.stages.benchmark.rows import Rows, load_npz, read_rows
 from mlgate.stages.benchmark.session import Array, Port
 from mlgate.stages.benchmark.spec import InputSource
 
@@ -150,20 +150,19 @@ def read_tables(
     Raises `StageError` for a file, array or column that is missing or does not fit.
     """
     tables: dict[str, Array] = {}
-    rows: _Rows | None = None
+    rows: Rows | None = None
     for port in ports:
         source = sources.get(port.name)
         if isinstance(source, Npz):
-            path = Path(inputs[source.npz].location)
-            tables[port.name] = _npz(path, source.array or port.name)
+            tables[port.name] = _npz(inputs[source.npz].location, source.array or port.name)
         elif isinstance(source, Columns):
             if dataset is None:
                 raise StageError(
                     f"input {port.name} is filled from columns, and there is no dataset",
                     hint="add dataset: to this stage",
                 )
-            rows = rows or _Rows(Path(inputs[dataset.dataset].location), dataset.label)
-            tables[port.name] = rows.fill(port, source)
+            rows = rows or read_rows(inputs[dataset.dataset].location)
+            tables[port.name] = _filled(port, source, rows, dataset.label)
     return tables
 
 
@@ -178,71 +177,40 @@ def sources_for(
     return sources
 
 
-def _npz(path: Path, name: str) -> Array:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if name not in archive:
-                raise StageError(
-                    f"{path.name} has no array {name}",
-                    hint=f"it has {', '.join(sorted(archive.files)) or 'none'}",
-                )
-            array: Array = archive[name]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise StageError(f"{path.name} is not a readable .npz file: {error}") from None
-    return array
+def _npz(location: str, name: str) -> Array:
+    arrays = load_npz(location)
+    if name not in arrays:
+        raise StageError(
+            f"{Path(location).name} has no array {name}",
+            hint=f"it has {', '.join(sorted(arrays)) or 'none'}",
+        )
+    return arrays[name]
 
 
-class _Rows:
-    """The first rows of a Parquet, CSV or Arrow file, by column."""
-
-    def __init__(self, path: Path, label: str | None) -> None:
-        # Lazy: most benchmarks need no rows, and pyarrow takes memory beside what is measured.
-        from pyarrow import ArrowInvalid, csv, ipc, parquet  # noqa: PLC0415
-
-        try:
-            if path.suffix in (".parquet", ".pq"):
-                table = parquet.read_table(path)
-            elif path.suffix in (".arrow", ".feather"):
-                table = ipc.open_file(path).read_all()
-            elif path.suffix in (".csv", ".tsv"):
-                comma = "\t" if path.suffix == ".tsv" else ","
-                table = csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=comma))
-            else:
-                raise StageError(
-                    f"{path.name} is not a file of rows that the benchmark reads",
-                    hint="use Parquet, Arrow or CSV, or an .npz file in inputs:",
-                )
-        except (OSError, ArrowInvalid) as error:
-            raise StageError(f"{path.name} cannot be read: {str(error)[:200]}") from None
-        self._table = table.slice(0, 4096)
-        self._names = [name for name in table.column_names if name != label]
-        if table.num_rows == 0:
-            raise StageError(f"{path.name} has no rows", hint="a benchmark needs at least one")
-
-    def fill(self, port: Port, source: Columns) -> Array:
-        """Rows for one input: listed columns side by side, reshaped to `source.shape`."""
-        wanted = [source.columns] if isinstance(source.columns, str) else list(source.columns)
-        names: list[str] = []
-        for pattern in wanted:
-            found = [name for name in self._names if fnmatch.fnmatchcase(name, pattern)]
-            if not found:
-                raise StageError(
-                    f"input {port.name} needs column {pattern}, which the rows do not have",
-                    hint=f"columns: {', '.join(self._names[:8])}"
-                    + (" …" if len(self._names) > 8 else ""),
-                )
-            names += found
-        try:
-            parts = [np.asarray(self._table[name].to_pylist(), dtype=port.dtype) for name in names]
-            flat = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-            inner = source.shape or _inner(port)
-            rows: Array = flat.reshape((len(flat), *inner)) if inner is not None else flat
-        except (ValueError, TypeError) as error:
+def _filled(port: Port, source: Columns, rows: Rows, label: str | None) -> Array:
+    """Rows for one input: listed columns side by side, reshaped to `source.shape`."""
+    have = [name for name in rows.names if name != label]
+    wanted = [source.columns] if isinstance(source.columns, str) else list(source.columns)
+    names: list[str] = []
+    for pattern in wanted:
+        found = [name for name in have if fnmatch.fnmatchcase(name, pattern)]
+        if not found:
             raise StageError(
-                f"input {port.name} cannot be filled from {', '.join(names[:3])}: {error}",
-                hint="set columns: and shape: so that the numbers fit",
-            ) from None
-        return rows
+                f"input {port.name} needs column {pattern}, which the rows do not have",
+                hint=f"columns: {', '.join(have[:8])}" + (" …" if len(have) > 8 else ""),
+            )
+        names += found
+    try:
+        parts = [rows.column(name, port.dtype) for name in names]
+        flat = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+        inner = source.shape or _inner(port)
+        filled: Array = flat.reshape((len(flat), *inner)) if inner is not None else flat
+    except (ValueError, TypeError, OverflowError) as error:
+        raise StageError(
+            f"input {port.name} cannot be filled from {', '.join(names[:3])}: {error}",
+            hint="set columns: and shape: so that the numbers fit",
+        ) from None
+    return filled
 
 
 def _inner(port: Port) -> tuple[int, ...] | None:

@@ -310,11 +310,15 @@ def _gpu_facts(run: Campaign, gpu: nvml.Gpu, before: nvml.GpuState) -> dict[str,
 
 
 def _digests(job: Job[Benchmark]) -> dict[str, Digest]:
+    """Of every input by its option; a URL whose store tells no version has none."""
     digests = {}
     for path, given in inputs_of(job.options):
         located = job.inputs[given]
-        name = ".".join(str(part) for part in path)
-        digests[name] = located.digest or content_digest(Path(located.location))
+        digest = located.digest
+        if digest is None and Path(located.location).is_file():
+            digest = content_digest(Path(located.location))
+        if digest is not None:
+            digests[".".join(str(part) for part in path)] = digest
     return digests
 
 

@@ -1,0 +1,129 @@
+"""Rows of every kind of place and format; what holds none is an error that names it."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv, feather, parquet
+
+from mlgate.errors import StageError
+from mlgate.stages.benchmark import rows
+from mlgate.stages.benchmark.rows import read_rows
+
+F32 = np.dtype(np.float32)
+TABLE = pa.table({"a": [1.0, 2.0, 3.0], "v": [[1, 2], [3, 4], [5, 6]]})
+FLAT = TABLE.select(["a"])
+
+
+def _jsonl(path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in TABLE.to_pylist()))
+
+
+def _tsv(path: Path) -> None:
+    csv.write_csv(FLAT, path, csv.WriteOptions(delimiter="\t"))
+
+
+def _gz(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"a\n1\n2\n3\n"))
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    ".parquet": lambda path: parquet.write_table(TABLE, path),
+    ".arrow": lambda path: feather.write_feather(TABLE, str(path), compression="uncompressed"),
+    ".jsonl": _jsonl,
+    ".npz": lambda path: np.savez(path, a=[1.0, 2.0, 3.0], v=np.arange(1, 7).reshape(3, 2)),
+    ".csv": lambda path: csv.write_csv(FLAT, path),
+    ".tsv": _tsv,
+    ".csv.gz": _gz,
+}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_format_gives_the_same_columns(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows{suffix}"
+    WRITERS[suffix](path)
+    found = read_rows(str(path))
+    assert found.column("a", F32).tolist() == [1, 2, 3]
+    if "v" in found.names:
+        assert found.column("v", F32).tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_a_folder_and_a_pattern_are_all_their_files_in_order(tmp_path: Path) -> None:
+    for name, start in (("b", 3), ("a", 0), ("sub/c", 6), ("_skip", 90), (".skip/d", 90)):
+        path = tmp_path / "data" / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(pa.table({"a": np.arange(start, start + 3)}), path)
+    (tmp_path / "data" / "README.md").write_text("no rows")
+    whole = read_rows(str(tmp_path / "data"))
+    assert whole.column("a", F32).tolist() == list(range(9))
+    top = read_rows(str(tmp_path / "data" / "[ab].parquet"))
+    assert top.column("a", F32).tolist() == list(range(6))
+
+
+def test_urls_that_fsspec_knows_are_read() -> None:
+    memory = fsspec.filesystem("memory")
+    with memory.open("/bench/rows.csv", "wb") as file:
+        file.write(b"a\n4\n5\n")
+    assert read_rows("memory://bench/rows.csv").column("a", F32).tolist() == [4, 5]
+    assert read_rows("memory://bench/*.csv").column("a", F32).tolist() == [4, 5]
+    with pytest.raises(StageError, match="memory://bench/none holds no rows"):
+        read_rows("memory://bench/none")
+
+
+def test_no_more_than_the_first_rows_are_kept(tmp_path: Path) -> None:
+    for suffix in (".parquet", ".npz"):
+        path = tmp_path / f"many{suffix}"
+        if suffix == ".npz":
+            np.savez(path, a=np.arange(rows.MOST + 9))
+        else:
+            parquet.write_table(pa.table({"a": np.arange(rows.MOST + 9)}), path)
+        assert read_rows(str(path)).column("a", F32)[-1] == rows.MOST - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("x.parquet", b"nothing", "x.parquet cannot be read"),
+        ("x.csv", b"", "x.csv cannot be read"),
+        ("x.csv", b"a\n", "x.csv has no rows"),
+        ("x.jsonl", b"{", "x.jsonl cannot be read"),
+        ("x.npz", b"nothing", "x.npz is not a readable .npz file"),
+        ("x.txt", b"a", "not a file of rows that the benchmark reads"),
+    ],
+)
+def test_what_holds_no_rows_is_an_error(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StageError, match=says):
+        read_rows(str(tmp_path / name))
+
+
+def test_places_that_hold_nothing_or_a_mixture_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="holds no rows"):
+        read_rows(str(tmp_path / "none.parquet"))
+    with pytest.raises(StageError, match="holds no rows"):
+        read_rows(str(tmp_path))
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    (tmp_path / "b.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(StageError, match="files of several formats"):
+        read_rows(str(tmp_path))
+    np.savez(tmp_path / "uneven.npz", a=[1, 2], b=[1])
+    with pytest.raises(StageError, match="differ in length \\(a: 2, b: 1\\)"):
+        read_rows(str(tmp_path / "uneven.npz"))
+    with pytest.raises(StageError, match="does not exist"):
+        read_rows(str(tmp_path / "none.npz"))
+
+
+def test_passwords_of_urls_are_never_told() -> None:
+    for url in ("nowhere://me:secret@host/x.csv?key=secret", "s3n://me:secret@host/*.csv"):
+        with pytest.raises(StageError) as caught:
+            read_rows(url)
+        assert "secret" not in str(caught.value) + str(caught.value.hint)
+    with pytest.raises(StageError, match=r"https://host/x\.npz is not a local file"):
+        read_rows("https://me:secret@host/x.npz")
