@@ -4,6 +4,7 @@ Without a promised response time the knee is where the median response is twice 
 for M/M/1 that is the point of maximal power, rate over response time (Kleinrock 1979).
 """
 
+import bisect
 import heapq
 import math
 from collections.abc import Callable, Sequence
@@ -33,7 +34,8 @@ class PromiseBroken(StageError):
 class Step:
     """One rate that was offered, and what came of it. Times in nanoseconds, rate per second.
 
-    `response` is the percentile that the promise is about. `kept`: no backlog grew.
+    `response` is the percentile that the promise is about, with the bias of a short step taken
+    out (`_unbiased`); `p99` is as seen. `kept`: no backlog grew.
     """
 
     round: int
@@ -59,7 +61,8 @@ def step_of(round_: int, rate: float, arrivals: Integers, trace: Trace, percenti
     backlog = int((came - np.searchsorted(trace.completed, moments, side="right")).min())
     kept = backlog <= max((1 - _SUSTAINED) * trace.offered, 5) and len(trace.latency) > 0
     # The queue was empty at first, which flatters the response.
-    ordered = np.sort(trace.latency[len(trace.latency) // 4 :])
+    settled = trace.latency[len(trace.latency) // 4 :]
+    ordered = np.sort(settled)
     worst = float(max(window, 1))
     return Step(
         round=round_,
@@ -67,10 +70,24 @@ def step_of(round_: int, rate: float, arrivals: Integers, trace: Trace, percenti
         offered=trace.offered,
         completed=len(trace.latency),
         mean=float(ordered.mean()) if len(ordered) else worst,
-        response=percentile_of(ordered, percentile) if len(ordered) else worst,
+        response=_unbiased(settled, percentile) if len(ordered) else worst,
         p99=percentile_of(ordered, 0.99) if len(ordered) else worst,
         kept=kept,
     )
+
+
+def _unbiased(latency: Integers, percentile: float) -> float:
+    """A percentile of latencies in their order, by Quenouille's rule on two halves, as logarithms.
+
+    Queries that follow one another wait together, so a short step mostly misses the rare long
+    queues, and its percentile is too low; half a step's is too low by about twice as much.
+    """
+    half = len(latency) // 2
+    whole = percentile_of(np.sort(latency), percentile)
+    if not half:
+        return whole
+    parts = [percentile_of(np.sort(part), percentile) for part in (latency[:half], latency[half:])]
+    return whole * whole / math.sqrt(parts[0] * parts[1])
 
 
 def sweep(
@@ -168,21 +185,27 @@ def capacity_of(
     """Capacity from the steps of all rounds; None when no round found a rate that holds.
 
     Rounds are averaged as logarithms. A round without a rate that holds counts with the lowest
-    that it tried, which widens the interval.
+    that it tried, which widens the interval. So does half the distance between the rates beside
+    the knee: how the response bends between them is not seen, and no round knows it.
     """
     rounds = sorted({step.round for step in steps})
     knees = [knee_of([step for step in steps if step.round == r], limit) for r in rounds]
     if not any(math.isfinite(knee) for knee in knees):
         return None
-    lowest = {r: min(step.rate for step in steps if step.round == r) for r in rounds}
+    tried = [sorted(step.rate for step in steps if step.round == r) for r in rounds]
     knees = [
-        knee if math.isfinite(knee) else lowest[r] for r, knee in zip(rounds, knees, strict=True)
+        knee if math.isfinite(knee) else rates[0] for rates, knee in zip(tried, knees, strict=True)
     ]
+    unseen = math.fsum(map(_gap, tried, knees)) / len(rounds) / 2
     logs = mean_estimate([math.log(knee) for knee in knees], confidences, looks)
     knee = Estimate(
         math.exp(logs.value),
         tuple(
-            (c, None if low is None else math.exp(low), None if high is None else math.exp(high))
+            (
+                c,
+                None if low is None else math.exp(low - unseen),
+                None if high is None else math.exp(high + unseen),
+            )
             for c, low, high in logs.bounds
         ),
         len(knees),
@@ -194,6 +217,12 @@ def capacity_of(
     inside = (knee.value * limit / 1e9, knee.value * response / 1e9)
     numbers = {max(workers, math.floor(n)) for n in (*inside, math.sqrt(inside[0] * inside[1]))}
     return Capacity(knee, response, tuple(sorted(numbers, reverse=True)))
+
+
+def _gap(rates: Sequence[float], knee: float) -> float:
+    """ln of the ratio of the two ascending rates on both sides of the knee; 0 for a single rate."""
+    after = min(max(bisect.bisect_left(rates, knee), 1), len(rates) - 1)
+    return math.log(rates[after] / rates[after - 1]) if after else 0.0
 
 
 def simulate(

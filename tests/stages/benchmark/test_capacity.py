@@ -85,7 +85,7 @@ def test_limit_keeps_the_goodput_at_twice_the_load() -> None:
     seen = capacity.admit(replay, found.limits, limit)[-1]
     assert seen.goodput >= 0.9 * found.knee.value
     assert seen.response <= limit
-    assert 0.3 < seen.rejected < 0.6
+    assert 0.25 < seen.rejected < 0.6
     free = replay(10**9)
     assert free.goodput < 0.2 * found.knee.value  # without the limit, everybody waits too long
 
@@ -147,3 +147,41 @@ def test_a_round_without_a_knee_counts_with_its_lowest_rate() -> None:
     assert found is not None
     assert found.knee.value < without.knee.value
     assert capacity.capacity_of(bad, 2, 1, (0.9,)) is None
+
+
+def test_a_short_steps_percentile_is_corrected_by_its_halves() -> None:
+    """Where the halves tell less than the whole, more would be told by more."""
+    same = np.asarray([5, 5, 5, 5, 5, 5])
+    assert capacity._unbiased(same, 0.99) == pytest.approx(5)
+    assert capacity._unbiased(np.asarray([4, 4, 4, 9]), 0.99) == pytest.approx(81 / 6)
+    assert capacity._unbiased(np.asarray([7]), 0.99) == 7
+
+
+def test_the_correction_helps_near_the_knee() -> None:
+    """M/M/4 at 84 % of its capacity, 3,000 queries a step: the plain p99 is 9 % too low."""
+    limit, rate = 8.0 * SERVICE, 3360.0
+    rng = np.random.default_rng(3)
+    logs: dict[str, list[float]] = {"plain": [], "corrected": []}
+    for seed in range(40):
+        arrivals = schedule.poisson(rate, 3000 / rate, seed)
+        services = rng.exponential(SERVICE, len(arrivals)).astype(np.int64)
+        trace = capacity.simulate(arrivals, services, 4)
+        step = capacity.step_of(0, rate, arrivals, trace, 0.99)
+        logs["plain"].append(math.log(step.p99 / limit))
+        logs["corrected"].append(math.log(step.response / limit))
+    off = {name: abs(float(np.mean(one))) for name, one in logs.items()}
+    assert off["corrected"] < off["plain"]
+
+
+def test_what_lies_between_two_rates_is_in_the_interval() -> None:
+    """Three rounds that agree to the digit still do not know the knee between their rates."""
+    steps = [
+        capacity.Step(r, rate, 100, 100, one, one, one, kept=True)
+        for r in range(3)
+        for rate, one in ((100.0, 1.0), (120.0, 4.0))
+    ]
+    found = capacity.capacity_of(steps, 2.0, 1, (0.9,))
+    assert found is not None
+    _, low, high = found.knee.bounds[0]
+    assert low == pytest.approx(found.knee.value / math.sqrt(1.2))
+    assert high == pytest.approx(found.knee.value * math.sqrt(1.2))
