@@ -19,6 +19,8 @@ from mlgate.targets import actions, github
 from mlgate.targets.jobs import Source, name_of
 from tests.actions.runner import load as load_yaml
 from tests.fakes.fixtures import workflow
+from tests.fakes.hostile import HOSTILE
+from tests.fakes.stages import registered
 
 GPU = ("self-hosted", "linux", "x64", "gpu")
 _DIGEST = f"sha256:{'0' * 64}"
@@ -156,7 +158,7 @@ def test_no_finding_on_ours(tmp_path: Path, project: Path) -> None:
     assert _findings(tmp_path) == ""
     done = subprocess.run(
         [_tool("check-jsonschema"), "--builtin-schema", "vendor.github-actions",
-         *map(str, tmp_path.glob("actions/*/action.yml"))],
+         *map(str, tmp_path.glob("actions/**/action.yml"))],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -165,10 +167,19 @@ def test_no_finding_on_ours(tmp_path: Path, project: Path) -> None:
 _SERVICE = Path(__file__).parent / "language_service" / "node_modules" / "check.bundle.mjs"
 
 
-@pytest.mark.node
-def test_githubs_own_language_service_finds_nothing(tmp_path: Path, project: Path) -> None:
+def _service(folder: Path, *files: str) -> str:
+    """What GitHub's own language service finds, all files in one process."""
     if not _SERVICE.exists():
         pytest.skip("npm install && npm run bundle in tests/targets/language_service")
+    done = subprocess.run(
+        ["node", _SERVICE, *files], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode == 0) == (done.stdout + done.stderr == "")
+    return done.stdout + done.stderr
+
+
+@pytest.mark.node
+def test_githubs_own_language_service_finds_nothing(tmp_path: Path, project: Path) -> None:
     files = {"bad.yml": "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{run: a, uze: b}]\n"}
     files[github.WORKFLOW] = workflow(project, comment=True, sarif=True, version="v1.0.0")
     files |= actions.catalog(STAGES)
@@ -176,53 +187,79 @@ def test_githubs_own_language_service_finds_nothing(tmp_path: Path, project: Pat
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     bad, *good = files
-    assert subprocess.run(["node", _SERVICE, bad], cwd=tmp_path, check=False).returncode == 1
-    done = subprocess.run(
-        ["node", _SERVICE, *good], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.stdout + done.stderr == ""
+    assert "uze" in _service(tmp_path, bad)
+    assert _service(tmp_path, *good) == ""
 
 
-@pytest.mark.slow
-def test_no_finding_on_200_specs(tmp_path_factory: pytest.TempPathFactory) -> None:
+@st.composite
+def _projects(draw: st.DrawFn) -> tuple[str, dict[str, Any], str]:
+    """A spec, how it is compiled, and its path in the repository."""
+    names = draw(st.lists(_WORD, min_size=1, max_size=5, unique_by=name_of))
+    blocks = draw(st.lists(_FAKE, min_size=5, max_size=5))
+    edges = draw(st.lists(st.booleans(), min_size=3, max_size=3))
+    spec = _spec(names, blocks, edges)
+    if draw(st.booleans()):
+        spec = spec.replace("name: any\n", "name: any\nenv: [REGION, A_B]\n")
+    more = {"comment": draw(st.booleans()), "sarif": draw(st.booleans())}
+    where = draw(st.sampled_from([f"acme/mlgate@{'0' * 40}", "$"]))
+    how = {"actions": where, "gpu_runner": GPU, **more}
+    if where != "$":  # `./` of an enterprise server is what zizmor advises against
+        how |= {"version": "v1.0.0", "ghes": draw(st.booleans())}
+    if draw(st.booleans()):
+        how["params"] = {"p": draw(st.sampled_from(HOSTILE))}
+    how["branch"] = draw(st.sampled_from(["main", "release/1.x", "on", "1.0"]))
+    return spec, how, draw(st.sampled_from(["mlgate.yaml", "a b/mlgate.yaml", "é/${{ x }}.yaml"]))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with hundreds of workflows, compiled from specs that hypothesis thought of."""
     folder = tmp_path_factory.mktemp("specs")
     (folder / ".git").mkdir()  # where actionlint looks for its settings
     (folder / ".github/workflows").mkdir(parents=True)
     written: set[str] = set()
 
     @settings(
-        max_examples=500, deadline=None, database=None, derandomize=True,
+        max_examples=330, deadline=None, database=None, derandomize=True,
         suppress_health_check=[HealthCheck.too_slow],
     )  # fmt: skip
-    @given(
-        st.lists(
-            _WORD,
-            min_size=1,
-            max_size=5,
-            unique_by=name_of,
-        ),
-        st.lists(_FAKE, min_size=5, max_size=5),
-        st.lists(st.booleans(), min_size=3, max_size=3),
-        st.booleans(),
-    )
-    def write(
-        names: list[str], blocks: list[dict[str, Any]], edges: list[bool], more: bool
-    ) -> None:
-        (folder / "mlgate.yaml").write_text(_spec(names, blocks, edges))
+    @given(_projects())
+    def write(project: tuple[str, dict[str, Any], str]) -> None:
+        spec, how, path = project
+        (folder / "mlgate.yaml").write_text(spec)
         plan = resolve(load(folder / "mlgate.yaml"), everything=True)
-        given = github.Settings(
-            actions=f"acme/mlgate@{'0' * 40}",
-            version="v1.0.0",
-            gpu_runner=GPU,
-            comment=more,
-            sarif=more,
-        )
-        text = github.compile_plan(plan, Source("mlgate.yaml", _DIGEST), given)
+        given = github.Settings.model_validate(how)
+        text = github.compile_plan(plan, Source(path, _DIGEST), given)
         written.add(text[github.WORKFLOW])
         (folder / github.ACTIONLINT).write_text(text[github.ACTIONLINT])
 
+    fakes = registered()  # a fixture of tests; this one comes before them
+    next(fakes)
     write()
+    next(fakes, None)
     assert len(written) >= 200
     for index, text in enumerate(sorted(written)):
-        (folder / f".github/workflows/{index}.yml").write_text(text)
-    assert _findings(folder) == ""
+        (folder / f".github/workflows/{index:03}.yml").write_text(text)
+    return folder
+
+
+def _workflows(folder: Path, capsys: pytest.CaptureFixture[str], who: str) -> list[str]:
+    """The workflows there are; says how many."""
+    found = sorted(p.relative_to(folder).as_posix() for p in folder.glob(".github/workflows/*"))
+    with capsys.disabled():
+        print(f"\n{len(found)} generated workflows read by {who}")
+    return found
+
+
+@pytest.mark.slow
+def test_no_finding_on_200_specs(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(_workflows(many, capsys, "actionlint, check-jsonschema, zizmor")) >= 200
+    assert _findings(many) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.node
+def test_no_finding_of_the_language_service_on_200_specs(
+    many: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _service(many, *_workflows(many, capsys, "GitHub's language service")) == ""
