@@ -13,7 +13,7 @@ from mlgate.plan import Plan, resolve
 from mlgate.relay import written_digest
 from mlgate.spec import locate
 from mlgate.store import write_atomic
-from mlgate.targets import github, problems, tekton
+from mlgate.targets import github, lock, problems, tekton
 from mlgate.targets.jobs import Given, Source, is_ours, remembered
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,7 +75,25 @@ def to_github(
         hint,
     )
     _refuse((*problems(plan), *github.problems(plan, chosen)))
-    _write(github.compile_plan(plan, source, chosen), root, check=check)
+    files = github.compile_plan(plan, source, chosen)
+    locked = chosen.ghes or _locked(files[github.WORKFLOW], root)  # a server of one's own has none
+    _write(files, root, check=check, locked=locked)
+
+
+def _locked(workflow: str, root: Path) -> bool:
+    """Whether GitHub would start the workflow, as far as a lock file says; else says why not."""
+    if not (root / lock.PATH).exists():
+        return True
+    missing = lock.unlisted(_text(root / lock.PATH), github.WORKFLOW, workflow)
+    if missing is None:
+        click.echo(f"{lock.PATH} leaves {github.WORKFLOW} out", err=True)
+    for name in missing or ():
+        click.echo(
+            f"{lock.PATH} does not list {name}: GitHub would not start the workflow", err=True
+        )
+    if missing is None or missing:
+        click.echo(f"hint: {lock.COMMAND} {github.WORKFLOW}, and commit what it writes", err=True)
+    return not missing
 
 
 @command.command("tekton")
@@ -151,15 +169,17 @@ def _refuse(found: tuple[Problem, ...]) -> None:
         raise SpecError(found)
 
 
-def _write(files: Mapping[str, str], root: Path, *, check: bool) -> None:
+def _write(files: Mapping[str, str], root: Path, *, check: bool, locked: bool = True) -> None:
     files = _without_theirs(files, root)
     old = [path for path, text in files.items() if _text(root / path) != text]
     if check:
         for path in old:
             click.echo(f"{path} is out of date")
+        if not locked:
+            click.echo(f"{lock.PATH} is out of date")
         if old:
             click.echo("hint: run mlgate compile again, and commit what it writes", err=True)
-        click.get_current_context().exit(1 if old else 0)
+        click.get_current_context().exit(1 if old or not locked else 0)
     for path in old:
         write_atomic(root / path, files[path].encode())
     for path in files:

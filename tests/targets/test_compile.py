@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from mlgate.cli import cli, show
 from mlgate.cli.outputs import TEKTON_BYTES, write_results
 from mlgate.errors import MlgateError
+from mlgate.targets import github, lock
 from tests.fakes.hostile import HOSTILE
 
 ACTIONS = f"acme/mlgate@{'0' * 40}"
@@ -85,6 +86,38 @@ def test_a_file_of_somebody_elses_is_not_replaced(call: Call, project: Path) -> 
     words = ("compile", "github", "--actions", ACTIONS, "--gpu-runner", "gpu")
     assert call(*words).exit_code == 0
     assert own.read_text() == "self-hosted-runner: {labels: [gpu, mine]}\n"
+    assert call("compile", "github", "--check").exit_code == 0
+
+
+def test_a_lock_has_to_list_the_workflow(call: Call, project: Path) -> None:
+    words = ("compile", "github", "--actions", ACTIONS)
+    assert call(*words).exit_code == 0
+    file = project / lock.PATH
+    names = lock.used((project / github.WORKFLOW).read_text())
+    known = "".join(f"  {name}: {{ref: v1}}\n" for name in names)
+    listed = ", ".join(names)
+    for path, entries, code in (
+        (github.WORKFLOW, listed, 0),
+        (github.WORKFLOW, names[0], 1),
+        (".github/workflows/ci.yml", listed, 0),
+    ):
+        file.write_text(f"workflows:\n  {path}: [{entries}]\ndependencies:\n{known}")
+        checked = call("compile", "github", "--check")
+        assert checked.exit_code == code, checked.output
+        assert ("gh actions-lock" in checked.output) == (
+            entries != listed or path != github.WORKFLOW
+        )
+        assert call(*words).exit_code == 0  # the lock is made of what is written
+    file.write_text("[")
+    assert call("compile", "github", "--check").exit_code == 2
+    assert call(*words, "--ghes").exit_code == 0
+
+
+def test_an_enterprise_server_is_remembered(call: Call, project: Path) -> None:
+    assert call("compile", "github", "--actions", "$", "--ghes").exit_code == 0
+    text = (project / github.WORKFLOW).read_text()
+    assert 'uses: "./actions/ghes/run"' in text
+    assert "$/" not in text
     assert call("compile", "github", "--check").exit_code == 0
 
 
