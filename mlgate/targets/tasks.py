@@ -11,6 +11,10 @@ VERSION: Final = "0.1.0"
 FOLDER: Final = "tekton"
 # Whoever installs the tasks says which image; a default that could be pulled would be a guess.
 IMAGE: Final = "mlgate:set-the-image-parameter"
+# Where an example needs one.
+_EXAMPLE: Final = f"registry.example.com/mlgate@sha256:{'0' * 64}"
+# The template's stages, in their order, by what they use.
+TEMPLATE: Final = {"validate": "data", "quantize": "int8", "benchmark": "latency"}
 RESULTS: Final = "/tekton/results"
 USER: Final = 65532
 
@@ -246,6 +250,8 @@ def catalog(stages: Mapping[str, Stage[Any]]) -> dict[str, str]:
         files[f"{folder}/{name}.yaml"] = dump(task)
         files[f"{folder}/README.md"] = _readme(name, spec)
         files[f"{folder}/samples/run.yaml"] = dump(_sample(name, spec))
+        if (tried := _trial(name)) is not None:
+            files[f"{folder}/tests/run.yaml"] = dump(tried)
     action = step_action()
     files[f"{FOLDER}/stepaction/mlgate-run-step/{VERSION}/mlgate-run-step.yaml"] = dump(action)
     return files
@@ -280,17 +286,65 @@ def _sample(name: str, spec: Mapping[str, Value]) -> dict[str, Value]:
     needed: list[Value] = [
         {"name": row["name"], "value": "data"} for row in params if "default" not in row
     ]
-    image = f"registry.example.com/mlgate@sha256:{'0' * 64}"
     return {
         "apiVersion": "tekton.dev/v1",
         "kind": "TaskRun",
         "metadata": {"generateName": f"{name}-"},
         "spec": {
             "taskRef": {"name": name},
-            "params": [{"name": "image", "value": image}, *needed],
+            "params": [{"name": "image", "value": _EXAMPLE}, *needed],
             "podTemplate": {"securityContext": {"fsGroup": USER}},
             "workspaces": [
                 {"name": "source", "persistentVolumeClaim": {"claimName": "my-repository"}}
             ],
+        },
+    }
+
+
+def _trial(name: str) -> dict[str, Value] | None:
+    """A run of a task on the template, which a new volume is filled with; None if it has none."""
+    chain = [(f"mlgate-{uses}", stage) for uses, stage in TEMPLATE.items()]
+    known = {
+        **{task: chain[: index + 1] for index, (task, _) in enumerate(chain)},
+        "mlgate-run": [("mlgate-run", chain[0][1])],
+        "mlgate-plan": [("mlgate-plan", "")],
+        "mlgate-verdict": [*chain, ("mlgate-verdict", "")],
+    }
+    if name not in known:
+        return None
+    given: Value = {"name": "image", "value": _EXAMPLE}
+    bound: Value = {"name": "source", "workspace": "source"}
+    first = _step("init", [])
+    first |= {"image": _EXAMPLE, "env": list(_HOME), "args": ["init", ".", "--template", "digits"]}
+    spec: dict[str, Value] = {
+        "workspaces": [{"name": "source"}],
+        "steps": [first],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+    tasks: list[Value] = [{"name": "init", "taskSpec": spec, "workspaces": [bound]}]
+    before = "init"
+    for task, stage in known[name]:
+        stages: list[Value] = [{"name": "stage", "value": stage}] if stage else []
+        made: dict[str, Value] = {
+            "name": stage or "last",
+            "taskRef": {"name": task},
+            "runAfter": [before],
+            "params": [given, *stages],
+            "workspaces": [bound],
+        }
+        tasks.append(made)
+        before = stage
+    volume: Value = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    return {
+        "apiVersion": "tekton.dev/v1",
+        "kind": "PipelineRun",
+        "metadata": {"generateName": f"{name}-test-"},
+        "spec": {
+            "pipelineSpec": {"workspaces": [{"name": "source"}], "tasks": tasks},
+            "taskRunTemplate": {"podTemplate": {"securityContext": {"fsGroup": USER}}},
+            "workspaces": [{"name": "source", "volumeClaimTemplate": {"spec": volume}}],
         },
     }

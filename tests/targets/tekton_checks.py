@@ -38,6 +38,7 @@ def problems(*texts: str) -> list[str]:
             found += _task(manifest["spec"])
         if kind == "PipelineRun":
             found += _time(manifest["spec"].get("timeouts", {}))
+            found += _pipeline(manifest["spec"].get("pipelineSpec", {"tasks": []}), tasks)
         if kind == "Pipeline":
             found += _pipeline(manifest["spec"], tasks)
     return found
@@ -141,6 +142,9 @@ def _result(
 
 
 def _reference(task: Mapping[str, Any], tasks: Mapping[str, Any]) -> Iterator[str]:
+    if "taskSpec" in task:
+        yield from _task(task["taskSpec"])
+        return
     ref = task["taskRef"]["name"]
     if ref not in tasks:
         return

@@ -58,9 +58,12 @@ class Cluster:
         uid: str = "run-1",
         secrets: Mapping[str, str] | None = None,
     ) -> str:
-        """Run the one pipeline there is; Succeeded or Failed."""
-        pipeline = next(m["spec"] for m in self.manifests if m["kind"] == "Pipeline")
-        known = {row["name"]: str(row.get("default", "")) for row in pipeline["params"]}
+        """Run the one pipeline there is, or that a run brings along; Succeeded or Failed."""
+        named = [m["spec"] for m in self.manifests if m["kind"] == "Pipeline"]
+        brought = [m["spec"]["pipelineSpec"] for m in self.manifests if m["kind"] == "PipelineRun"
+                   and "pipelineSpec" in m["spec"]]  # fmt: skip
+        (pipeline,) = named or brought
+        known = {row["name"]: str(row.get("default", "")) for row in pipeline.get("params", [])}
         known.update(params)
         values = {f"params.{k}": v for k, v in known.items()}
         values["context.pipelineRun.uid"] = uid
@@ -78,7 +81,7 @@ class Cluster:
                 run = self._task(task, values, workspaces, secrets or {})
                 self.forget(task["name"], workspaces["source"])
                 failed |= run.status != "Succeeded" and task.get("onError") != "continue"
-        for task in pipeline["finally"]:
+        for task in pipeline.get("finally", []):
             run = self._task(task, values, workspaces, secrets or {})
             failed |= run.status != "Succeeded"
         return "Failed" if failed else "Succeeded"
@@ -108,15 +111,15 @@ class Cluster:
         workspaces: Mapping[str, Path],
         secrets: Mapping[str, str],
     ) -> TaskRun:
-        name, ref = task["name"], task["taskRef"]["name"]
+        name = task["name"]
         self.started.append(name)
-        spec = next(
+        spec = task.get("taskSpec") or next(
             m["spec"]
             for m in self.manifests
-            if (m["kind"], m["metadata"].get("name")) == ("Task", ref)
+            if (m["kind"], m["metadata"].get("name")) == ("Task", task["taskRef"]["name"])
         )
         given = {row["name"]: _replaced(row["value"], values) for row in task.get("params", [])}
-        params = {r["name"]: given.get(r["name"], r.get("default")) for r in spec["params"]}
+        params = {r["name"]: given.get(r["name"], r.get("default")) for r in spec.get("params", [])}
         inner = {f"params.{k}": v for k, v in params.items()}
         inner |= {f"workspaces.{row['name']}.path": "" for row in spec["workspaces"]}
         for row in task["workspaces"]:
@@ -153,7 +156,7 @@ class Cluster:
                 check=False,
             )
             run.log += done.stdout + done.stderr
-            declared = {row["name"]: row["type"] for row in spec["results"]}
+            declared = {row["name"]: row["type"] for row in spec.get("results", [])}
             said = {f.name: f.read_text() for f in results.iterdir() if f.name in declared}
             if len(json.dumps(said)) > _MESSAGE_BYTES:
                 run.log += "Termination message is above max allowed size 4096"
