@@ -213,7 +213,7 @@ def _not_loaded(model: Path, runtime: Runtime, error: Exception) -> StageError:
         return StageError(
             f"{model.name} would run on the CPU and not on {runtime.name}: {said}", hint=hint
         )
-    if "external data" in said.lower() or ".data" in said:
+    if "external data" in said.lower() or "external initializer" in said.lower():
         return StageError(
             f"{model.name} lacks its external data: {said}",
             hint="keep the .data file beside the .onnx file",
@@ -364,7 +364,7 @@ def _answers(session: onnxruntime.InferenceSession, feed: Feed) -> tuple[Array, 
         answers = session.run(None, dict(feed))
     except ORT_ERRORS as error:
         raise StageError(
-            f"the model refuses its input: {str(error).split(chr(10))[0][:300]}",
+            f"the model refuses its input: {' '.join(str(error).split())[:300]}",
             hint="set inputs: and dims: to shapes that the model accepts",
         ) from None
     for node, answer in zip(session.get_outputs(), answers, strict=True):

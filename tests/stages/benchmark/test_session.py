@@ -121,7 +121,11 @@ def test_missing_external_data_is_named(tmp_path: Path) -> None:
         size_threshold=0,
     )
     s.open_session(path, CPU)
-    (tmp_path / "m.onnx.data").unlink()
+    data = tmp_path / "m.onnx.data"
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(StageError, match="lacks its external data"):
+        s.open_session(path, CPU)
+    data.unlink()
     with pytest.raises(StageError, match="external data") as caught:
         s.open_session(path, CPU)
     assert "beside" in (caught.value.hint or "")
