@@ -45,6 +45,10 @@ def explained(
         around = path[:-1] if misplaced else path
         if of_union and any(other[: len(around)] == around for other in told):
             continue
+        if error["type"] == "too_short" and any(
+            len(other) > len(path) and other[: len(path)] == path for other in told
+        ):
+            continue  # items that are wrong are not counted: nobody wrote too few
         told.append(path)
         found.append(_problem(error, model, node, root, prefix))
     return found

@@ -96,6 +96,8 @@ def _provider_flaws(
 ) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
     if options.cuda_graph and options.provider == "cpu":
         yield ("cuda_graph",), "the CPU has no CUDA graphs", "use provider: cuda"
+    if options.provider_options and options.provider == "cpu":
+        yield ("provider_options",), "the CPU provider has no options", "leave them out"
     if options.max_cpu_nodes and options.provider == "cpu":
         yield ("max_cpu_nodes",), "under provider: cpu every node is on the CPU", "leave it out"
     if options.cuda_graph and any(s.kind == "long_tail" for s in options.scenarios):

@@ -21,7 +21,7 @@ from mlgate.stages.benchmark.session import (
     ports_of,
     prepare,
 )
-from mlgate.stages.benchmark.spec import Benchmark, InputSource, ShapeShare
+from mlgate.stages.benchmark.spec import Benchmark, InputSource, LongTail, ShapeShare
 
 
 @dataclass
@@ -76,7 +76,10 @@ class Target:
         key = (path, batch, *sorted((dims or {}).items()))
         if key not in self._expected:
             session = open_session(path, replace(self.runtime, cuda_graph=False))
-            self._expected[key] = expect(session, self.feeds(batch, dims))
+            try:
+                self._expected[key] = expect(session, self.feeds(batch, dims))
+            except StageError as error:
+                raise StageError(f"{path.name}: {error.message}", hint=error.hint) from None
         return self._expected[key]
 
     def model_bytes(self) -> int:
@@ -105,6 +108,7 @@ def target_of(job: Job[Benchmark], runtime: Runtime) -> Target:
     options = job.options
     path = local(job.inputs[options.model].location, "model")
     ports = ports_of(open_session(path, runtime))
+    _check_dims(ports, options)
     sources = sources_for(ports, options.inputs, options.dataset)
     tables = read_tables(ports, sources, options.dataset, job.inputs)
     return Target(path, runtime, ports, sources, tables, options.dims)
@@ -131,13 +135,38 @@ def reference_of(
         )
     for name, port in theirs.items():
         mine = ours[name]
-        if port.dtype != mine.dtype or len(port.shape) != len(mine.shape):
+        if port.dtype != mine.dtype or not _same_axes(port, mine):
             raise StageError(
-                f"input {name} is {port.dtype} {port.shape} in the {role} and "
-                f"{mine.dtype} {mine.shape} in the model",
+                f"input {name} is {port.dtype} {_axes(port)} in the {role} and "
+                f"{mine.dtype} {_axes(mine)} in the model",
                 hint="compare models that answer the same queries",
             )
     return path
+
+
+def _check_dims(ports: tuple[Port, ...], options: Benchmark) -> None:
+    """A size of an axis that no input has is a typing error: it would change nothing."""
+    known = {axis for port in ports for axis in port.shape if isinstance(axis, str)}
+    given = [options.dims]
+    for scenario in options.scenarios:
+        if isinstance(scenario, LongTail):
+            given += [shape.dims for shape in scenario.shapes]
+    unknown = sorted({axis for dims in given for axis in dims} - known)
+    if unknown:
+        has = f"its dynamic axes are {', '.join(sorted(known))}" if known else "it has none"
+        raise StageError(f"the model has no dynamic axis {unknown[0]}", hint=has)
+
+
+def _same_axes(one: Port, other: Port) -> bool:
+    """Whether some shape fits both."""
+    return len(one.shape) == len(other.shape) and all(
+        a == b or not isinstance(a, int) or not isinstance(b, int)
+        for a, b in zip(one.shape, other.shape, strict=True)
+    )
+
+
+def _axes(port: Port) -> str:
+    return f"({', '.join('?' if axis is None else str(axis) for axis in port.shape)})"
 
 
 def local(location: str, role: str) -> Path:
