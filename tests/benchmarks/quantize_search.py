@@ -194,10 +194,13 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="folders of the training script")
     parser.add_argument("--models", nargs="+", choices=sorted(TITLES), help="default: all")
     parser.add_argument("--rows", action="store_true", help="print every run, too")
-    parser.add_argument("--json", type=Path, help="also write every run here, one per line")
+    parser.add_argument("--json", type=Path, help="keep runs here; those in it are not repeated")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     found: list[Found] = []
+    if options.json and options.json.exists():
+        found = [json.loads(one) for one in options.json.read_text().splitlines()]
+    there = {(one["model"], one["seed"]) for one in found}
     if options.rows:
         print(
             "| model | seed | tool | trials | calibration passes | sample inferences | CPU s ",
@@ -206,13 +209,15 @@ def main() -> None:
         print("| CPU over plain | size | held out, points | winner |\n|" + "---|" * 11)
     for folder in options.folders:
         for model in models(folder, options.models):
-            for one in compared(model, folder.name):
-                found.append(one)
-                if options.rows:
-                    print(line(one), flush=True)
-                if options.json:
-                    with options.json.open("a") as file:
-                        file.write(json.dumps(one, default=float) + "\n")
+            if (model.stem, folder.name) in there:
+                continue
+            more = list(compared(model, folder.name))
+            found += more
+            if options.rows:
+                print(*map(line, more), sep="\n", flush=True)
+            if options.json:
+                with options.json.open("a") as file:
+                    file.writelines(json.dumps(one, default=float) + "\n" for one in more)
     print(
         "\n| model | tool | approved | trials | calibration passes | sample inferences | CPU s ",
         end="",
