@@ -33,7 +33,7 @@ from mlgate.evidence import Evidence
 from mlgate.gate import Gate, judge
 from mlgate.stage import Job, Located, inputs_of
 from mlgate.stages.benchmark.compare import epochs_from, series_of
-from mlgate.stages.benchmark.measurements import derive
+from mlgate.stages.benchmark.findings import derive
 from mlgate.stages.benchmark.recording import Recording, decode
 from mlgate.stages.benchmark.run import LATENCIES, measure
 from mlgate.stages.benchmark.session import Prepared, Runtime

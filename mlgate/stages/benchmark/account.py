@@ -15,7 +15,8 @@ from mlgate.stages.benchmark import batching, capacity, schedule
 from mlgate.stages.benchmark.campaign import Campaign
 from mlgate.stages.benchmark.cold_start import warm_pool
 from mlgate.stages.benchmark.compare import epoch_ratios, epochs_from, sentinel_of
-from mlgate.stages.benchmark.measurements import Findings, ramp_capacity
+from mlgate.stages.benchmark.findings import Findings
+from mlgate.stages.benchmark.measurements import ramp_capacity
 from mlgate.stages.benchmark.profile import top_operators
 from mlgate.stages.benchmark.recording import Recording
 from mlgate.stages.benchmark.scenarios import Comparing, Load

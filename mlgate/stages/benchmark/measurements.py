@@ -1,23 +1,15 @@
-"""From a recording to measurements: pure, so that every figure can be computed again from the file.
-
-`facts` of a recording hold what is few (steps of the ramp, cold starts, terms of the cost);
-its series hold the latencies of each load (`<scenario>.<batch>.latency`, `.completed`) and of
-the comparison (see `compare.series_of`).
-"""
+"""From a recording to measurements: loads, cold starts, capacity, cost, and what a GPU took."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
-from mlgate.errors import StageError
-from mlgate.evidence import Bounds, Comparison, Measurement, measured, rounded, unmeasured
-from mlgate.stages.benchmark import compare, cost
+from mlgate.evidence import Measurement, measured, unmeasured
+from mlgate.stages.benchmark import cost
 from mlgate.stages.benchmark.capacity import Capacity, Step, capacity_of
 from mlgate.stages.benchmark.cold_start import PHASES as STARTS
 from mlgate.stages.benchmark.device import PHASES
-from mlgate.stages.benchmark.failure import withdrawn
 from mlgate.stages.benchmark.recording import Recording
 from mlgate.stages.benchmark.statistics import (
     PERCENTILES,
@@ -31,52 +23,27 @@ from mlgate.stages.benchmark.statistics import (
 
 Labels = Mapping[str, object]
 
-COMPARED: Final = ("p90", "p95", "p99", "p999")
-# Of each reference: its fact in the recording, and how the names of its series end.
-_RECORDED: Final = {"baseline": ("comparison", "compared"), "anchor": ("anchor", "anchored")}
 _NO_KNEE: Final = "no rate kept the promise in any round"
 _UNSTEADY: Final = (
     "the GPU was not steady (still warming up, or its clocks slowed): nothing passes on this"
 )
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What a recording says."""
-
-    measurements: tuple[Measurement, ...]
-    comparisons: tuple[Comparison, ...]
-
-
-def derive(recording: Recording, confidences: Sequence[float]) -> Findings:
-    """Every measurement and comparison that the recording supports, at these confidences.
-
-    Raises `StageError` for a recording that lacks what its facts promise.
-    """
-    try:
-        facts: Mapping[str, Any] = recording.facts
-        rows = list(_loads(recording, confidences))
-        rows += _cold(facts, confidences)
-        capacity = ramp_capacity(facts, confidences)
-        rows += _ramp(facts, capacity)
-        rows += _cost(recording, capacity, confidences)
-        rows += _gpu(facts, confidences)
-        rows += _phases(recording, confidences)
-        compared: list[Comparison] = []
-        if facts.get("comparison"):
-            more, compared = _compared(recording, confidences, "baseline")
-            rows += more
-        if facts.get("anchor"):
-            compared += _compared(recording, confidences, "anchor")[1]
-        if facts.get("failed"):
-            rows, compared = withdrawn(rows, compared, facts["failed"])
-    except (KeyError, IndexError, TypeError) as error:
-        raise StageError(f"the file of latencies is not complete: {error}") from None
-    rows.sort(key=lambda m: (m.name, sorted(m.labels.items())))
-    return Findings(tuple(rows), tuple(compared))
+def measurements_of(recording: Recording, confidences: Sequence[float]) -> list[Measurement]:
+    """Every measurement that the recording supports, at these confidences."""
+    facts: Mapping[str, Any] = recording.facts
+    capacity = ramp_capacity(facts, confidences)
+    return [
+        *_loads(recording, confidences),
+        *_cold(facts, confidences),
+        *_ramp(facts, capacity),
+        *_cost(recording, capacity, confidences),
+        *_gpu(facts, confidences),
+        *_phases(recording, confidences),
+    ]
 
 
-def _measured(
+def estimated(
     name: str,
     found: Estimate,
     unit: str,
@@ -84,6 +51,7 @@ def _measured(
     scale: float = 1.0,
     because: Sequence[str] = (),
 ) -> Measurement:
+    """An estimate as a measurement, times `scale`."""
     bounds = [
         (c, None if low is None else low * scale, None if high is None else high * scale)
         for c, low, high in found.bounds
@@ -117,14 +85,14 @@ def _loads(recording: Recording, confidences: Sequence[float]) -> Iterator[Measu
             found = percentile_estimate(ordered, percentile, confidences, looks)
             because = _too_few(found, percentile, looks)
             if unsteady:
-                found, because = _open(found), (_UNSTEADY,)
-            yield _measured(f"latency_ms.{name}", found, "ms", labels, 1e-6, because)
+                found, because = open_ended(found), (_UNSTEADY,)
+            yield estimated(f"latency_ms.{name}", found, "ms", labels, 1e-6, because)
         done = np.concatenate([[0], recording.series[f"{key}.completed"]]).astype(np.int64)
         rows = int(load["batch"])  # type: ignore[arg-type]
         rates = mean_estimate([rows * r for r in batch_rates(done)], confidences, looks)
         whole = rows * (len(done) - 1) / (float(done[-1]) / 1e9)
         value = Estimate(whole, _around(rates, whole), len(done) - 1)
-        yield _measured("throughput_qps", value, "qps", labels)
+        yield estimated("throughput_qps", value, "qps", labels)
 
 
 def _around(found: Estimate, value: float) -> tuple[tuple[float, float | None, float | None], ...]:
@@ -136,7 +104,7 @@ def _around(found: Estimate, value: float) -> tuple[tuple[float, float | None, f
     )
 
 
-def _open(found: Estimate) -> Estimate:
+def open_ended(found: Estimate) -> Estimate:
     """The number without an interval: a gate on it is inconclusive."""
     return Estimate(found.value, tuple((c, None, None) for c, _, _ in found.bounds), found.n)
 
@@ -162,7 +130,7 @@ def _cold(facts: Mapping[str, Any], confidences: Sequence[float]) -> list[Measur
         # The exact rule for a median, not LoadGen's: five starts are enough for 95 %.
         bounds = tuple((c, *_median_ends(times, c)) for c in confidences)
         rows.append(
-            _measured(
+            estimated(
                 "cold_start_ms",
                 Estimate(found.value, bounds, found.n),
                 "ms",
@@ -175,7 +143,7 @@ def _cold(facts: Mapping[str, Any], confidences: Sequence[float]) -> list[Measur
         once = Estimate(
             float(facts["engine_build"]), tuple((c, None, None) for c in confidences), 1
         )
-        rows.append(_measured("cold_start_ms", once, "ms", {"phase": "engine_build"}, 1e-6))
+        rows.append(estimated("cold_start_ms", once, "ms", {"phase": "engine_build"}, 1e-6))
     peaks = [start["peak_rss"] for start in starts]
     if all(peaks):
         rows.append(measured("rss_bytes", float(max(peaks)), unit="B", n=len(peaks)))
@@ -218,7 +186,7 @@ def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measureme
             unmeasured("capacity.knee_qps", why, unit="qps"),
             unmeasured("capacity.max_inflight", why, unit="count"),
         ]
-    rows = [_measured("capacity.knee_qps", capacity.knee, "qps")]
+    rows = [estimated("capacity.knee_qps", capacity.knee, "qps")]
     overload = ramp["overload"]
     if not overload:
         inflight = float(capacity.limits[-1])
@@ -264,7 +232,7 @@ def _cost(
         float(np.mean(energies)) if energies else None,
         float(terms["usd_per_kwh"]),
     )
-    return [_measured(name, found, "USD")]
+    return [estimated(name, found, "USD")]
 
 
 def _joules(facts: Mapping[str, Any]) -> list[float]:
@@ -285,7 +253,7 @@ def _gpu(facts: Mapping[str, Any], confidences: Sequence[float]) -> list[Measure
     joules = _joules(facts)
     if joules:
         found = mean_estimate(joules, confidences)
-        rows.append(_measured("energy_j_per_inference", found, "J"))
+        rows.append(estimated("energy_j_per_inference", found, "J"))
     else:
         why = shared or "measured only when a gate or usd_per_kwh asks for it (half a minute)"
         rows.append(unmeasured("energy_j_per_inference", why, unit="J"))
@@ -302,132 +270,4 @@ def _phases(recording: Recording, confidences: Sequence[float]) -> Iterator[Meas
         middle = percentile_estimate(ordered, 0.5, confidences)
         bounds = tuple((c, *_median_ends(ordered, c)) for c in confidences)
         value = Estimate(middle.value, bounds, len(ordered))
-        yield _measured("gpu.phase_ms", value, "ms", {"phase": phase}, 1e-6)
-
-
-def _compared(
-    recording: Recording, confidences: Sequence[float], to: Literal["baseline", "anchor"]
-) -> tuple[list[Measurement], list[Comparison]]:
-    fact, suffix = _RECORDED[to]
-    facts: Mapping[str, Any] = recording.facts[fact]  # type: ignore[assignment]
-    epochs = compare.epochs_from(f"{facts['id']}.{suffix}", recording.series)
-    labels = {"scenario": str(facts["id"]), "batch": str(facts["batch"])}
-    looks, names = int(facts["looks"]), ["p50", *COMPARED]
-    if facts["filter"]:
-        names.append("p99_unpreempted")
-    if len(epochs) < 3:
-        why = f"{len(epochs)} epochs ran before the time limit, and 3 are the least: raise it"
-        return [], [_not_compared(to, name, labels, why) for name in names]
-    sentinel = compare.sentinel_of(epochs)
-    if not sentinel.agrees:
-        why = (
-            f"the {to} disagrees with itself: ratio {sentinel.ratio:.4f} "
-            f"[{sentinel.low:.4f}, {sentinel.high:.4f}] where 1 is true; this machine is too noisy"
-        )
-        return [], [_not_compared(to, name, labels, why) for name in names]
-    base = np.sort(np.concatenate([epoch.wall["baseline"] for epoch in epochs]))
-    median = float(base[len(base) // 2])
-    rows: list[Measurement] = []
-    because = _preempted_notice(epochs) if facts["filter"] else ()
-    compared = [
-        _comparison(to, "p50", labels, median, compare.median_ratio(epochs, confidences, looks))
-    ]
-    for name in COMPARED:
-        tail = compare.tail_of(epochs, PERCENTILES[name], confidences, looks, filtered=False)
-        if tail is None:
-            why = f"too few pairs for {name}: at least {_needed(name):,} are compared"
-            compared.append(_not_compared(to, name, labels, why))
-        else:
-            compared.append(_comparison(to, name, labels, tail.reference, tail.ratio, because))
-    if facts["filter"]:
-        share = compare.preempted_share(epochs)
-        rows.append(measured("preempted", share, labels=labels, n=2 * len(base)))
-        row, against = _unpreempted(to, epochs, labels, confidences, looks, share)
-        rows.append(row)
-        compared.append(against)
-    return rows, compared
-
-
-def _needed(name: str) -> int:
-    return round(10 / (1 - PERCENTILES[name]))
-
-
-def _preempted_notice(epochs: Sequence[compare.Epoch]) -> tuple[str, ...]:
-    share = compare.preempted_share(epochs)
-    seen = f"{100 * share:.1f} % of the queries were interrupted by the scheduler"
-    return (f"{seen} (latency_ms.p99_unpreempted leaves those out)",)
-
-
-def _unpreempted(
-    to: str,
-    epochs: Sequence[compare.Epoch],
-    labels: Labels,
-    confidences: Sequence[float],
-    looks: int,
-    share: float,
-) -> tuple[Measurement, Comparison]:
-    name = "p99_unpreempted"
-    tail = compare.tail_of(epochs, 0.99, confidences, looks, filtered=True)
-    if tail is None:
-        why = f"too few uninterrupted pairs: at least {_needed('p99'):,} are compared"
-        row = unmeasured(f"latency_ms.{name}", why, labels=labels, unit="ms")
-        return row, _not_compared(to, name, labels, why)
-    kept = [compare.unpreempted(e.wall["candidate"], e.cpu["candidate"]) for e in epochs]
-    own = percentile_estimate(np.sort(np.concatenate(kept)), 0.99, confidences, looks)
-    ratio, because = tail.ratio, ()
-    if share > compare.MOST_PREEMPTED:
-        # What is left is no fair sample: an interval without ends, which no gate passes.
-        own, ratio = _open(own), _open(ratio)
-        because = (f"{100 * share:.0f} % of the queries were interrupted: too many to leave out",)  # type: ignore[assignment]
-    row = _measured(f"latency_ms.{name}", own, "ms", labels, 1e-6, because)
-    return row, _comparison(to, name, labels, tail.reference, ratio, because)
-
-
-def _comparison(
-    to: str,
-    name: str,
-    labels: Labels,
-    reference_ns: float,
-    ratio: Estimate,
-    because: Sequence[str] = (),
-) -> Comparison:
-    """`value` is the reference times the paired ratio, so that value and interval agree."""
-    reference = reference_ns / 1e6
-    return Comparison(
-        name=f"latency_ms.{name}",
-        to=to,
-        value=rounded(reference * ratio.value),
-        reference=rounded(reference),
-        labels={key: str(value) for key, value in labels.items()},
-        unit="ms",
-        difference=tuple(
-            Bounds(confidence=c, low=_moved(low, reference), high=_moved(high, reference))
-            for c, low, high in ratio.bounds
-        ),
-        ratio=tuple(
-            Bounds(
-                confidence=c,
-                low=None if low is None else rounded(low),
-                high=None if high is None else rounded(high),
-            )
-            for c, low, high in ratio.bounds
-        ),
-        n=ratio.n,
-        because=tuple(because),
-    )
-
-
-def _moved(ratio: float | None, reference: float) -> float | None:
-    return None if ratio is None else rounded((ratio - 1) * reference)
-
-
-def _not_compared(to: str, name: str, labels: Labels, reason: str) -> Comparison:
-    return Comparison(
-        name=f"latency_ms.{name}",
-        to=to,
-        value=None,
-        reference=None,
-        labels={key: str(value) for key, value in labels.items()},
-        unit="ms",
-        reason=reason,
-    )
+        yield estimated("gpu.phase_ms", value, "ms", {"phase": phase}, 1e-6)

@@ -13,7 +13,7 @@ from mlgate.errors import StageError
 from mlgate.stages.benchmark import device
 from mlgate.stages.benchmark import session as s
 from mlgate.stages.benchmark.cold_start import ColdStart, engine_build
-from mlgate.stages.benchmark.measurements import derive
+from mlgate.stages.benchmark.findings import derive
 from mlgate.stages.benchmark.recording import Recording, decode
 from tests.stages.benchmark.onnx_models import write_chain
 from tests.stages.benchmark.test_measurements import facts, named

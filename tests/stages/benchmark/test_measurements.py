@@ -9,7 +9,7 @@ import pytest
 from mlgate.errors import StageError
 from mlgate.evidence import Comparison, Measurement
 from mlgate.stages.benchmark.compare import series_of
-from mlgate.stages.benchmark.measurements import derive
+from mlgate.stages.benchmark.findings import derive
 from mlgate.stages.benchmark.recording import Recording
 from tests.stages.benchmark.test_compare import epochs_of
 
