@@ -4,6 +4,8 @@ No data context, data source or asset of GX is made: a validator needs an execut
 batch, and neither writes files, opens sockets or prints.
 """
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -124,7 +126,11 @@ def spark_session() -> "SparkSession":
         raise StageError(
             "Spark did not start", hint="it needs Java 17 or later: is JAVA_HOME set?"
         ) from None
-    session.sparkContext.setLogLevel("OFF")
+    context = session.sparkContext
+    context.setLogLevel("OFF")
+    if context.master.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
+        # Spark would start whatever python3 is on the path, which may be of another version.
+        context.pythonExec = sys.executable
     return session
 
 

@@ -2,6 +2,7 @@
 
 import random
 import sqlite3
+import sys
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlgate.stages.validate.dataset.table import connect, open_table
-from mlgate.stages.validate.expectations.batches import open_batch, open_sql
+from mlgate.stages.validate.expectations.batches import open_batch, open_sql, spark_session
 from mlgate.stages.validate.expectations.outcomes import ExpectationResult, run_suite
 from mlgate.stages.validate.expectations.suites import load_suite
 from tests.stages.validate.expectations import gx_cases
@@ -105,6 +106,12 @@ def test_sqlite_agrees_where_it_can_answer(tmp_path: Path) -> None:
         "expect_column_values_to_be_json_parseable",
         "expect_column_values_to_match_strftime_format",
     }
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_sparks_own_python_is_this_one() -> None:
+    assert spark_session().sparkContext.pythonExec == sys.executable
 
 
 @pytest.mark.spark
