@@ -3,7 +3,8 @@
 A trial is the stage as it is (its sessions, epochs, looks, file and judge) on two copies of one
 model. Its conditions, one after another in every round, ten rounds to a process:
 
-    same    nothing planted; three gates: p50 2 %, p50 1 %, uninterrupted p99 10 %
+    same    nothing planted; two gates: p50 2 %, uninterrupted p99 10 %
+    same1   nothing planted; gate: p50 1 %
     x1.05   each query of the candidate spins 5 % longer; gate: p50 2 %
     x1.03   3 % longer; gate: p50 1 %
     tail    2 % of the candidate's queries take three times as long; gate: uninterrupted p99 10 %
@@ -62,7 +63,8 @@ class Condition:
 
 
 CONDITIONS: Final = {
-    "same": Condition((P50_2, P50_1, TAIL)),
+    "same": Condition((P50_2, TAIL)),
+    "same1": Condition((P50_1,)),
     "x1.05": Condition((P50_2,), 1.05),
     "x1.03": Condition((P50_1,), 1.03),
     "tail": Condition((TAIL,), 3.0, 0.02),
@@ -168,12 +170,12 @@ def decided_after(gates: Sequence[Gate], recording: Recording, confidence: float
     return after
 
 
-def rounds(begin: int, end: int, confidence: float, layers: int) -> None:
+def rounds(begin: int, end: int, names: Sequence[str], confidence: float, layers: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{name}.onnx" for name in ("candidate", "baseline")]
         models = tuple(str(write_chain(path, layers=layers, width=256)) for path in paths)
         for number in range(begin, end):
-            for name in CONDITIONS:
+            for name in names:
                 row = trial(name, number, (models[0], models[1]), confidence)
                 print(json.dumps(row), flush=True)
 
@@ -251,17 +253,25 @@ def main() -> None:
     parser.add_argument("--trials", type=Path, default=Path("trials.jsonl"), help="their file")
     parser.add_argument("--confidence", type=float, default=0.95, help="of the gate")
     parser.add_argument("--layers", type=int, default=6, help="size of the model")
+    parser.add_argument(
+        "--conditions",
+        nargs="+",
+        default=list(CONDITIONS),
+        choices=CONDITIONS,
+        help="all if left out",
+    )
     parser.add_argument("--span", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.span:
         first, last = options.span
-        rounds(first, last, options.confidence, options.layers)
+        rounds(first, last, options.conditions, options.confidence, options.layers)
         return
     begin = 1 + max((row["round"] for row in read(options.trials)), default=-1)
     while begin < options.rounds:
         end = min(begin + PER_PROCESS, options.rounds)
         command = [sys.executable, "-m", __spec__.name, "--span", str(begin), str(end)]
         command += ["--confidence", str(options.confidence), "--layers", str(options.layers)]
+        command += ["--conditions", *options.conditions]
         with (
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child,
             options.trials.open("a") as file,
