@@ -3,7 +3,7 @@
 Records epochs of a real model against itself (fresh sessions in every epoch) and draws trials
 from them: as they are (any alarm is false), and with a slowdown planted in one arm. The rules
 that compare with another moment get the same queries, the baseline's from one stretch of the
-recording and the candidate's from another. `--live N` runs N whole trials instead of drawing.
+recording and the candidate's from another. Whole trials of the gate: `benchmark_power`.
 """
 
 import argparse
@@ -34,30 +34,13 @@ from tests.stages.benchmark.onnx_models import write_chain
 Plant = Callable[[Epoch], Epoch]
 
 
-def opener(path: Path, factor: float) -> Callable[[Arm], Prepared]:
-    """Opens arms of one model; the candidate's queries take `factor` times as long."""
+def opener(path: Path) -> Callable[[Arm], Prepared]:
+    """Opens every arm of the comparison with the same model."""
     runtime = Runtime()
     session = open_session(path, runtime)
     feeds = make_feeds(ports_of(session), {}, {}, {})
     expected = expect(session, feeds)
-
-    def open_arm(arm: Arm) -> Prepared:
-        prepared = prepare(open_session(path, runtime), feeds, runtime, expected)
-        if arm != "candidate" or factor == 1.0:
-            return prepared
-        clock, plain = time.perf_counter_ns, prepared.run
-
-        def slower(binding: object, options: object) -> None:
-            begun = clock()
-            plain(binding, options)
-            now = clock()
-            until = begun + int((now - begun) * factor)
-            while clock() < until:
-                pass
-
-        return Prepared(prepared.session, slower, prepared.bindings, (prepared,))
-
-    return open_arm
+    return lambda _: prepare(open_session(path, runtime), feeds, runtime, expected)
 
 
 def as_it_is(epoch: Epoch) -> Epoch:
@@ -170,33 +153,6 @@ def drawn(epochs: Sequence[Epoch], trials: int, confidence: float, seed: int) ->
         )
 
 
-def live(path: Path, trials: int, seconds: float, confidence: float) -> None:
-    for name, factor, tolerance in (
-        ("the same model", 1.0, 0.02),
-        ("×1.05", 1.05, 0.02),
-    ):
-        verdicts, ratios, spent = [], [], []
-        for trial in range(trials):
-            begun, epochs = time.monotonic(), list[Epoch]()
-            open_arm = opener(path, factor)
-            found = ("inconclusive", 0)
-            for size in look_sizes(8):
-                while len(epochs) < size:
-                    rng = random.Random(1000 * trial + len(epochs))
-                    epochs.append(compare.run_epoch(open_arm, seconds, rng))
-                found = verdict(epochs, tolerance, confidence)
-                if found[0] != "inconclusive" and found[1] <= len(epochs):
-                    break
-            verdicts.append(found)
-            ratios.append(compare.median_ratio(epochs, (confidence,), 5).value)
-            spent.append(time.monotonic() - begun)
-        row(f"live, {name}, 2 % allowed", verdicts)
-        print(
-            f"    {trials} trials, ratio {min(ratios):.4f} to {max(ratios):.4f}, "
-            f"{np.mean(spent):.1f} s each, at most {max(spent):.1f} s"
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="an ONNX model; default: a chain of products")
@@ -204,16 +160,12 @@ def main() -> None:
     parser.add_argument("--epoch", type=float, default=0.35, help="seconds of an epoch")
     parser.add_argument("--trials", type=int, default=400, help="trials drawn for each row")
     parser.add_argument("--confidence", type=float, default=0.95, help="of the gate")
-    parser.add_argument("--live", type=int, default=0, help="whole trials to run instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = options.model or write_chain(Path(folder) / "chain.onnx", layers=6, width=256)
         print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-        if options.live:
-            live(path, options.live, options.epoch, options.confidence)
-            return
         begun = time.monotonic()
-        open_arm = opener(path, 1.0)
+        open_arm = opener(path)
         epochs = [
             compare.run_epoch(open_arm, options.epoch, random.Random(i))
             for i in range(options.record)
