@@ -18,8 +18,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from mlgate import document
-from mlgate import spec as specs
 from mlgate.check import Checked, keep, prepare, run_name
 from mlgate.errors import StoreError, UsageError
 from mlgate.evidence import Artifact, canonical
@@ -28,22 +26,10 @@ from mlgate.gate import Outcome, judge_all
 from mlgate.machine import cores
 from mlgate.plan import Key, Node, Plan, resolve
 from mlgate.report import Broke, NotRun, Ran, Result
-from mlgate.spec import Spec
+from mlgate.spec import Spec, written_digest
 from mlgate.store import FOLDER, Store, cannot_write, write_atomic
 
 SCHEMA: Final = "mlgate/result/v1"
-
-
-def written_digest(file: Path, spec: Spec) -> str:
-    """The digest of a spec as written: no profile, no parameter or environment from outside.
-
-    This is what a compiled file carries, and what has to match where its jobs run.
-    """
-    written = set(spec.root.items) if isinstance(spec.root, document.Mapping) else set()
-    if spec.profile is None and not written & {"params", "env"}:
-        return spec.digest
-    plain, _ = specs.read(file)
-    return spec.digest if plain is None else plain.digest
 
 
 def refuse_stale(file: Path, spec: Spec, compiled: str | None) -> None:

@@ -127,6 +127,18 @@ def read(
     return _Reader(file, env or {}).read(profile, params or {})
 
 
+def written_digest(file: Path, spec: Spec) -> str:
+    """The digest of a spec as written: no profile, no parameter or environment from outside.
+
+    This is what a compiled file carries, and what has to match where its jobs run.
+    """
+    written = set(spec.root.items) if isinstance(spec.root, document.Mapping) else set()
+    if spec.profile is None and not written & {"params", "env"}:
+        return spec.digest
+    plain, _ = read(file)
+    return spec.digest if plain is None else plain.digest
+
+
 class _Reader:
     def __init__(self, file: Path, env: Mapping[str, str]) -> None:
         self.file = file

@@ -11,9 +11,9 @@ from mlgate.evidence import Evidence, artifact, measured, unmeasured
 from mlgate.gate import Outcome
 from mlgate.lint import load
 from mlgate.plan import Node, Plan, resolve
-from mlgate.relay import Relay, join, refuse_stale, run_stage, written_digest
+from mlgate.relay import Relay, join, refuse_stale, run_stage
 from mlgate.report import Broke, NotRun, Ran
-from mlgate.spec import Spec
+from mlgate.spec import Spec, written_digest
 from mlgate.store import Store
 from tests.fakes.fixtures import SMALL, fakes, project
 

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 from mlgate.cli.options import read_spec, spec_options
 from mlgate.errors import Problem, SpecError, UsageError
 from mlgate.plan import Plan, resolve
-from mlgate.relay import written_digest
-from mlgate.spec import locate
+from mlgate.spec import locate, written_digest
 from mlgate.store import write_atomic
 from mlgate.targets import github, lock, problems, tekton
 from mlgate.targets.jobs import Given, Source, is_ours, remembered

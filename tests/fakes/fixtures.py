@@ -8,7 +8,7 @@ import pytest
 
 from mlgate.lint import load
 from mlgate.plan import Plan, resolve
-from mlgate.relay import written_digest
+from mlgate.spec import written_digest
 from mlgate.targets import github, tekton
 from mlgate.targets.jobs import Source
 from tests.fakes.stages import registered

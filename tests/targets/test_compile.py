@@ -1,5 +1,8 @@
 """`mlgate compile` and `mlgate run`, as people and CI call them."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +65,26 @@ def test_check_finds_every_edit(call: Call, project: Path, target: tuple[str, ..
     path = next(project.glob(".github/workflows/*.yml"), project / "tekton/mlgate-pipeline.yaml")
     path.write_text(path.read_text().replace("timeout", "timeouts", 1))
     assert call("compile", target[0], "--check").exit_code == 1
+
+
+def test_the_bytes_do_not_depend_on_the_hash_seed(call: Call, project: Path, mlgate: Path) -> None:
+    found = set()
+    for seed in ("1", "2"):
+        for target in (("github", "--actions", ACTIONS), ("tekton", "--image", IMAGE)):
+            words = [mlgate, "compile", *target, "--set", "b=1", "--set", "a=2", "--out", seed]
+            (project / seed).mkdir(exist_ok=True)
+            shutil.copy(project / "mlgate.yaml", project / seed)
+            spec = project / seed / "mlgate.yaml"
+            text = spec.read_text()
+            if "params" not in text:
+                params = "{a: {type: string, default: x}, b: {type: string, default: y}}"
+                spec.write_text(f"{text}params: {params}\nenv: [REGION, ZONE]\n")
+            env = {**os.environ, "PYTHONHASHSEED": seed}
+            subprocess.run([*words, spec], cwd=project, env=env, check=True, capture_output=True)
+        files = sorted(p for p in (project / seed).rglob("*.y*ml") if p != spec)
+        found.add("".join(f"{p.relative_to(project / seed)}\n{p.read_text()}" for p in files))
+    assert len(found) == 1
+    assert len(found.pop()) > 10_000
 
 
 def test_nothing_is_written_when_something_is_wrong(call: Call, project: Path) -> None:
