@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlgate.stages import STAGES
 from mlgate.targets import tasks, tekton
+from mlgate.targets.jobs import name_of
 from mlgate.targets.tasks import TEMPLATE
 from mlgate.targets.yaml_text import Value, dump
 from tests.actions.runner import ROOT
@@ -37,6 +40,48 @@ def test_nothing_that_tekton_refuses(project: Path, api: str) -> None:
     assert problems(*files.values()) == []
     beta = "computeResources" in files["tekton/mlgate-run.yaml"]
     assert beta == (api == "beta")
+
+
+_STAGE = st.fixed_dictionaries(
+    {
+        "name": st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,62}", fullmatch=True),
+        "uses": st.sampled_from(["weigh", "attest", "pack", "move"]),
+        "gpu": st.booleans(),
+        "retries": st.integers(0, 3),
+        "timeout": st.sampled_from(["90s", "2h", "1.5h", "0.25s"]),
+        "above": st.booleans(),
+    }
+)
+
+
+@pytest.mark.slow
+@given(
+    st.lists(_STAGE, min_size=1, max_size=6, unique_by=lambda row: name_of(row["name"])),
+    st.sampled_from(["stable", "beta"]),
+    st.sampled_from([None, "kind=gpu"]),
+)
+@settings(max_examples=250, deadline=None, database=None, derandomize=True)
+def test_nothing_that_tekton_refuses_of_any_spec(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[dict[str, Any]],
+    api: str,
+    node: str | None,
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any"
+    folder.mkdir(exist_ok=True)
+    lines = ["version: 1", "name: any", "stages:"]
+    for index, row in enumerate(rows):
+        above = rows[index - 1]
+        chained = row["above"] and index and above["uses"] in ("weigh", "attest")
+        file = f"{{from: {above['name']}.copy}}" if chained else "a.bin"
+        more = {"attest": ", key: {env: KEY}", "move": ", environment: prod"}.get(row["uses"], "")
+        lines.append(
+            f"  {row['name']!r}: {{uses: {row['uses']}, gpu: {str(row['gpu']).lower()}, "
+            f"file: {file}, retries: {row['retries']}, timeout: {row['timeout']}{more}, "
+            "gates: [{metric: bytes, max: 1}]}"
+        )
+    (folder / "mlgate.yaml").write_text("\n".join(lines) + "\n")
+    assert problems(*pipeline(folder, api=api, gpu_node=node).values()) == []
 
 
 def test_the_catalog_is_nothing_that_tekton_refuses() -> None:
