@@ -40,6 +40,8 @@ class Rows(Protocol):
 
 def open_rows(location: str, row_filter: str | None) -> Rows:
     """The rows at `location`: a file, a folder, a pattern or a URL. Raises `StageError`."""
+    # Arrow's own allocator keeps what is freed; what is held must not grow with the rows.
+    pa.set_memory_pool(pa.system_memory_pool())
     if location.endswith(".npz"):
         return _Npz(location, row_filter)
     return _Arrow(location, row_filter)

@@ -19,7 +19,7 @@ from mlgate.stages.quantize.fillings import Filling, fillings_of, known
 from mlgate.stages.quantize.rows import Array, Rows
 from mlgate.stages.quantize.session import Feeds, Port
 
-_READ_BYTES: Final = 4 * 2**20
+_READ_BYTES: Final = 2**20
 KEPT_BYTES: Final = 256 * 2**20
 
 
