@@ -13,12 +13,16 @@ from mlgate.figure import Figure, Series
 
 @dataclass(frozen=True)
 class Column:
-    """A figure by which models are compared; `more` when a larger one is the better one."""
+    """A figure by which models are compared; `more` when a larger one is the better one.
+
+    A reader is shown it over `per`, in `unit`.
+    """
 
     name: str
     title: str
     unit: str = ""
     more: bool = False
+    per: float = 1.0
 
 
 QUALITIES: Final = (
@@ -33,9 +37,9 @@ COLUMNS: Final = (
     *QUALITIES,
     Column("p99_ms", "p99", "ms"),
     Column("usd_per_million", "cost of a million", "USD"),
-    Column("memory_bytes", "memory", "B"),
+    Column("memory_bytes", "memory", "MB", per=1e6),
     Column("joules", "energy", "J"),
-    Column("size_bytes", "size", "B"),
+    Column("size_bytes", "size", "MB", per=1e6),
 )
 
 

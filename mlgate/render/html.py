@@ -62,7 +62,7 @@ def _models(report: Report) -> dict[str, Any] | None:
                 "names": row.names,
                 "digest": row.model.removeprefix("sha256:")[:12],
                 "where": row.where or "",
-                "cells": [_cell(row.figures.get(column.name)) for column in columns],
+                "cells": [_cell(row.figures.get(column.name), column.per) for column in columns],
                 "best": row.best,
             }
             for row in rows
@@ -70,10 +70,8 @@ def _models(report: Report) -> dict[str, Any] | None:
     }
 
 
-def _cell(x: float | None) -> str:
-    if x is None:
-        return "–"
-    return f"{x:,.0f}" if abs(x) >= 1e4 else f"{x:.4g}"
+def _cell(x: float | None, per: float) -> str:
+    return "–" if x is None else f"{x / per:,.4g}"
 
 
 def _figure(figure: Figure) -> dict[str, str]:

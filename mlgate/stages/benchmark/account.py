@@ -49,7 +49,9 @@ def account(run: Campaign, recording: Recording, findings: Findings) -> dict[str
     if run.comparing is not None and len(run.comparing.epochs) >= 3:
         details["comparison"] = _comparison_details(run.comparing, recording)
     singles = [load.id for load in run.loads if load.kind == "single"]
-    details["configurations"] = _configurations(findings, singles[0] if singles else None)
+    # On a GPU the models' memory is there, and that of the baseline is not measured.
+    other = run.cold.baseline_rss if run.target.runtime.provider == "cpu" else None
+    details["configurations"] = _configurations(findings, singles[0] if singles else None, other)
     best = _batching(run)
     if best is not None:
         details["batching"] = best
@@ -138,7 +140,9 @@ def _value(findings: Findings, name: str) -> float | None:
     return rows[0].value if rows else None
 
 
-def _configurations(findings: Findings, scenario: str | None) -> list[JsonValue]:
+def _configurations(
+    findings: Findings, scenario: str | None, baseline_rss: int | None
+) -> list[JsonValue]:
     """The candidate, and the baseline as far as its figures follow from the ratios."""
     known_p99 = {
         m.labels["scenario"]: m.value
@@ -162,6 +166,7 @@ def _configurations(findings: Findings, scenario: str | None) -> list[JsonValue]
                 "baseline",
                 None if p99 is None or tail is None else p99 / tail,
                 None if price is None else price / median,
+                baseline_rss,
             )
         )
     return rows
@@ -206,9 +211,9 @@ def _batching(run: Campaign) -> dict[str, JsonValue] | None:
 
 def _pool(run: Campaign, findings: Findings) -> dict[str, JsonValue] | None:
     traffic, knee = run.job.options.traffic, _value(findings, "capacity.knee_qps")
-    if traffic is None or knee is None or not run.starts:
+    if traffic is None or knee is None or not run.cold.starts:
         return None
-    slowest = max(start.total for start in run.starts) / 1e9
+    slowest = max(start.total for start in run.cold.starts) / 1e9
     instances = warm_pool(traffic.qps, traffic.growth, knee * run.job.options.utilisation, slowest)
     return {"instances": instances, "slowest_start_s": rounded(slowest)}
 

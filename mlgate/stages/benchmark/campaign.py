@@ -7,10 +7,9 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from mlgate.stage import Job
-from mlgate.stages.benchmark.cold_start import ColdStart
 from mlgate.stages.benchmark.compare import series_of
 from mlgate.stages.benchmark.recording import Integers, Recording
-from mlgate.stages.benchmark.scenarios import Comparing, Load, Ramping
+from mlgate.stages.benchmark.scenarios import ColdStarts, Comparing, Load, Ramping
 from mlgate.stages.benchmark.spec import Benchmark
 from mlgate.stages.benchmark.target import Target
 
@@ -28,8 +27,7 @@ class Campaign:
     ramping: Ramping | None = None
     comparing: Comparing | None = None
     anchoring: Comparing | None = None
-    starts: list[ColdStart] = field(default_factory=list)
-    engine_build: int | None = None
+    cold: ColdStarts = field(default_factory=lambda: ColdStarts([], None, None))
     phases: dict[str, Integers] = field(default_factory=dict)
     gpu: dict[str, JsonValue] | None = None
     failed: dict[str, JsonValue] | None = None
@@ -49,14 +47,14 @@ class Campaign:
         """Whether nothing was measured yet."""
         rates = self.ramping.steps if self.ramping else ()
         series = self.recording().series.values()
-        return not (rates or self.starts or any(len(one) for one in series))
+        return not (rates or self.cold.starts or any(len(one) for one in series))
 
     def recording(self) -> Recording:
         """All that the measurements are computed from."""
         options = self.job.options
         facts: dict[str, JsonValue] = {
             "loads": [load.row() for load in self.loads],
-            "cold_starts": [dict(start.row()) for start in self.starts],
+            "cold_starts": [dict(start.row()) for start in self.cold.starts],
             "terms": {
                 "price": options.price_usd_per_hour,
                 "utilisation": options.utilisation,
@@ -72,8 +70,8 @@ class Campaign:
         if self.gpu is not None:
             facts["gpu"] = self.gpu
             series |= {f"gpu.{phase}": times for phase, times in self.phases.items()}
-        if self.engine_build is not None:
-            facts["engine_build"] = self.engine_build
+        if self.cold.engine_build is not None:
+            facts["engine_build"] = self.cold.engine_build
         for fact, suffix, comparing in (
             ("comparison", "compared", self.comparing),
             ("anchor", "anchored", self.anchoring),

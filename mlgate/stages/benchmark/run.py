@@ -148,8 +148,8 @@ def _first_looks(run: Campaign) -> None:
                 run.ramping.go(scenario.rounds, now + 0.6 * (run.deadline - now))
         elif isinstance(scenario, ColdStartSpec):
             if not run.out_of_time():
-                run.starts, run.engine_build = scenarios.cold_starts(
-                    run.target, scenario.spawns, run.job.workdir, run.deadline
+                run.cold = scenarios.cold_starts(
+                    run.target, run.baseline, scenario.spawns, run.job.workdir, run.deadline
                 )
         else:
             for load in _loads_of(run, scenario):

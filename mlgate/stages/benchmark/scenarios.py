@@ -374,18 +374,25 @@ class Comparing:
         return self.target.runtime.provider == "cpu" and self.target.runtime.threads == 1
 
 
+@dataclass(frozen=True)
+class ColdStarts:
+    """Fresh processes of the model; what building TensorRT's engine took (ns), where there is one;
+    and the peak memory of one fresh process of the baseline (bytes)."""
+
+    starts: list[ColdStart]
+    engine_build: int | None
+    baseline_rss: int | None
+
+
 def cold_starts(
-    target: Target, spawns: int, folder: Path, deadline: float
-) -> tuple[list[ColdStart], int | None]:
-    """Fresh processes, one after another; one at least, more while there is time.
+    target: Target, baseline: Path | None, spawns: int, folder: Path, deadline: float
+) -> ColdStarts:
+    """Fresh processes, one after another; one at least, more while there is time."""
 
-    And the nanoseconds of building TensorRT's engine, where there is one.
-    """
-
-    def start(runtime: Runtime) -> ColdStart:
+    def start(runtime: Runtime, model: Path = target.path) -> ColdStart:
         # An engine takes minutes to build, whatever the time limit says.
         longest = 120.0 if runtime.provider != "tensorrt" else 1800.0
-        return start_cold(target.path, runtime, feed, longest)
+        return start_cold(model, runtime, feed, longest)
 
     feed = folder / "cold_start_feed.npz"
     write_feed(target.feeds()[0], [port.name for port in target.ports], feed)
@@ -395,6 +402,10 @@ def cold_starts(
             starts.append(start(target.runtime))
             if time.monotonic() > deadline:
                 break
-        return starts, engine_build(start, target.runtime, folder / "unbuilt")
+        built = engine_build(start, target.runtime, folder / "unbuilt")
+        other = None
+        if baseline is not None and time.monotonic() < deadline:
+            other = start(target.runtime, baseline).peak_rss or None
+        return ColdStarts(starts, built, other)
     finally:
         feed.unlink(missing_ok=True)
