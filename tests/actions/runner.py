@@ -59,7 +59,7 @@ class Runner:
 
     `repository` is the checkout, `server` keeps artifacts and caches. `mlgate` is the command that
     the setup action would have installed. `cancel` names jobs that somebody stops, `lose` patterns
-    of artifacts that get lost. `enterprise`: a GitHub Enterprise Server, with artifacts of version
+    of artifacts that get lost; `spoil` is called after each job. `enterprise`: a GitHub Enterprise Server, with artifacts of version
     3 and no references to an action's own repository.
     """
 
@@ -71,6 +71,7 @@ class Runner:
     env: dict[str, str] = field(default_factory=dict)
     cancel: frozenset[str] = frozenset()
     lose: tuple[str, ...] = ()
+    spoil: Callable[[str, Path], None] = lambda job, artifacts: None
     enterprise: bool = False
     jobs: dict[str, JobRun] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
@@ -90,6 +91,7 @@ class Runner:
         for name, job in document["jobs"].items():
             job["env"] = {**document.get("env", {}), **job.get("env", {})}
             self.jobs[name] = self._job(name, job)
+            self.spoil(name, self.artifacts)
         return self.jobs
 
     def result(self) -> str:

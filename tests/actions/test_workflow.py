@@ -103,24 +103,64 @@ def _nothing(project: Path) -> None:
     pass
 
 
+def _alter(job: str, artifacts: Path) -> None:
+    """Evidence that says something else when it arrives."""
+    for file in artifacts.glob("mlgate-stage-other/store/sha256/*"):
+        if job == "other" and b"weigh" in file.read_bytes():
+            file.chmod(0o644)
+            file.write_bytes(file.read_bytes().replace(b'"value":5', b'"value":1'))
+
+
+def _exchange(job: str, artifacts: Path) -> None:
+    """A file that a stage made, replaced on its way by one of the same size."""
+    for file in artifacts.glob("mlgate-stage-data/store/sha256/*"):
+        if job == "data" and file.read_bytes() == b"hello!":
+            file.chmod(0o644)
+            file.write_bytes(b"HELLO!")
+
+
+def _result(job: str, before: str, after: str) -> Callable[[str, Path], None]:
+    def edit(name: str, artifacts: Path) -> None:
+        file = artifacts / f"mlgate-stage-{job}" / "results" / f"{job}.json"
+        if name == job:
+            text = file.read_text()
+            assert before in text
+            file.write_text(text.replace(before, after))
+
+    return edit
+
+
+_BASELINE = "metric: bytes, compared_to: baseline, max_increase: 5%"
+
+
 @pytest.mark.parametrize(
     ("edit", "how", "outcome"),
     [
         (_replace("max: 10", "max: 4"), {}, "fail"),
         (_replace("ran:", "breaks: true, ran:"), {}, "error"),
         (_replace("ran:", "nothing: true, ran:"), {}, "error"),
+        (_replace("ran:", "unsure: true, ran:"), {}, "inconclusive"),
         (_replace("a.bin", "gone.bin"), {}, "error"),
+        (_replace("metric: bytes, max: 10", _BASELINE), {}, "error"),
         (_nothing, {"cancel": frozenset({"data"})}, "error"),
         (_nothing, {"cancel": frozenset({"other"})}, "error"),
         (_nothing, {"cancel": frozenset({"mlgate-plan"})}, "error"),
         (_nothing, {"lose": ("mlgate-stage-data",)}, "error"),
         (_nothing, {"lose": ("mlgate-stage-other",)}, "error"),
         (_nothing, {"lose": ("*",)}, "error"),
+        (_nothing, {"spoil": _alter}, "error"),
+        (_nothing, {"spoil": _exchange}, "error"),
+        (_nothing, {"spoil": _result("other", '"run":"1"', '"run":"0"')}, "error"),
+        (_nothing, {"spoil": _result("other", '"spec":"sha256:', '"spec":"sha256:0')}, "error"),
+        (_nothing, {"spoil": _result("other", '"stage":"other"', '"stage":"data"')}, "error"),
+        (_nothing, {"spoil": _result("other", "{", "")}, "error"),
     ],
     ids=[
-        "gate fails", "stage breaks", "not measured", "no input", "job cancelled",
-        "unneeded job cancelled", "plan cancelled", "artifact lost", "unneeded artifact lost",
-        "all artifacts lost",
+        "gate fails", "stage breaks", "not measured", "inconclusive", "no input", "no baseline",
+        "job cancelled", "unneeded job cancelled", "plan cancelled", "artifact lost",
+        "unneeded artifact lost", "all artifacts lost", "evidence altered", "made file altered",
+        "result of another run", "result of another spec", "result of another stage",
+        "result cut short",
     ],
 )  # fmt: skip
 @pytest.mark.slow
@@ -138,9 +178,21 @@ def test_no_verdict_gets_lost(
     verdict = run.jobs["mlgate-verdict"]
     assert verdict.result == "failure"
     assert run.jobs["rollout"].result == "skipped"
-    assert f"{outcome.upper()}  digits may not ship" in verdict.log
+    assert f"::notice title=mlgate::{outcome.upper()}: digits" in verdict.log
     if how.get("lose") != ("*",):
         assert list(_outcomes(run)) == CHECKED[:3]
+
+
+@pytest.mark.slow
+def test_what_was_known_and_gets_lost(runner: Make, project: Path) -> None:
+    """The plan says that nothing has to run, and what it found does not arrive."""
+    _write(project, SMALL)
+    assert runner().workflow(workflow(project))["mlgate-verdict"].result == "success"
+    run = runner(run_id="2", lose=("mlgate-cached",))
+    run.workflow(workflow(project))
+    assert run.started == ["mlgate-plan", "mlgate-verdict"]
+    assert run.jobs["mlgate-verdict"].result == "failure"
+    assert set(_outcomes(run).values()) == {"error"}
 
 
 @pytest.mark.slow

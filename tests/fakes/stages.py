@@ -73,7 +73,7 @@ class Move(Weigh):
     environment: str | None = None
 
 
-_METRICS = (Metric("bytes", "Size of the file.", "B"),)
+_METRICS = (Metric("bytes", "Size of the file.", "B", compared_to=("baseline",)),)
 
 WEIGH = Stage(
     uses="weigh",

@@ -397,6 +397,10 @@ def _earlier(name: str, source: Path) -> None:
     [
         ("max: 10 -> max: 4", {}, "fail"),
         ("ran: -> breaks: true, ran:", {}, "error"),
+        ("ran: -> nothing: true, ran:", {}, "error"),
+        ("ran: -> unsure: true, ran:", {}, "inconclusive"),
+        ("a.bin -> gone.bin", {}, "error"),
+        ("max: 10 -> compared_to: baseline, max_increase: 5%", {}, "error"),
         ("", {"cancel": frozenset({"data"})}, "error"),
         ("", {"cancel": frozenset({"mlgate-plan"})}, "error"),
         ("", {"forget": _lose("data")}, "error"),
@@ -407,7 +411,8 @@ def _earlier(name: str, source: Path) -> None:
         ("", {"cancel": frozenset({"mlgate-verdict"})}, None),
     ],
     ids=[
-        "gate fails", "stage breaks", "pod killed", "plan killed", "result lost",
+        "gate fails", "stage breaks", "not measured", "inconclusive", "no input", "no baseline",
+        "pod killed", "plan killed", "result lost",
         "unneeded result lost", "evidence altered", "result of another run", "spec changed",
         "verdict killed",
     ],
