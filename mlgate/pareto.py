@@ -15,7 +15,8 @@ from mlgate.figure import Figure, Series
 class Column:
     """A figure by which models are compared; `more` when a larger one is the better one.
 
-    A reader is shown it over `per`, in `unit`.
+    A reader is shown it over `per`, in `unit`. A `noisy` one is compared to two significant
+    digits, or chance would put every model on the front.
     """
 
     name: str
@@ -23,6 +24,12 @@ class Column:
     unit: str = ""
     more: bool = False
     per: float = 1.0
+    noisy: bool = False
+
+    def held(self, x: float) -> float:
+        """`x` as it is compared: less is better."""
+        seen = float(f"{x:.2g}") if self.noisy else x
+        return -seen if self.more else seen
 
 
 QUALITIES: Final = (
@@ -35,10 +42,10 @@ QUALITIES: Final = (
 )
 COLUMNS: Final = (
     *QUALITIES,
-    Column("p99_ms", "p99", "ms"),
-    Column("usd_per_million", "cost of a million", "USD"),
-    Column("memory_bytes", "memory", "MB", per=1e6),
-    Column("joules", "energy", "J"),
+    Column("p99_ms", "p99", "ms", noisy=True),
+    Column("usd_per_million", "cost of a million", "USD", noisy=True),
+    Column("memory_bytes", "memory", "MB", per=1e6, noisy=True),
+    Column("joules", "energy", "J", noisy=True),
     Column("size_bytes", "size", "MB", per=1e6),
 )
 
@@ -99,9 +106,8 @@ def _beats(a: Row, b: Row) -> bool:
     shared = [column for column in COLUMNS if column.name in b.figures]
     if not shared or any(column.name not in a.figures for column in shared):
         return False
-    signed = [(-1.0 if column.more else 1.0, column.name) for column in shared]
-    ours = [sign * a.figures[name] for sign, name in signed]
-    theirs = [sign * b.figures[name] for sign, name in signed]
+    ours = [column.held(a.figures[column.name]) for column in shared]
+    theirs = [column.held(b.figures[column.name]) for column in shared]
     return all(x <= y for x, y in zip(ours, theirs, strict=True)) and ours != theirs
 
 
@@ -140,5 +146,5 @@ def figure_of(rows: Iterable[Row]) -> Figure | None:
         series=tuple(series),
         x_scale="log",
         caption="A model is beaten when another is nowhere worse, in any column below, and "
-        "somewhere better. Points are measured values; the gates look at intervals.",
+        "somewhere better, to two digits of what is noisy. The gates look at intervals.",
     )

@@ -62,6 +62,11 @@ def test_better_nowhere_is_beaten_and_equal_is_not() -> None:
     assert best(SLOW, worse, twin) == [True, False, True]
     good = known("a", "a", "x", accuracy=0.9, p99_ms=2.0)
     assert best(good, known("b", "b", "x", accuracy=0.8, p99_ms=2.0)) == [True, False]
+    # Half a percent of memory is chance, and half a percent of accuracy is not.
+    lean = known("l", "l", "x", p99_ms=9.0, memory_bytes=5.875e7)
+    assert best(lean, known("f", "f", "x", p99_ms=1.0, memory_bytes=5.897e7)) == [False, True]
+    exact = known("e", "e", "x", p99_ms=9.0, accuracy=0.995)
+    assert best(exact, known("f", "f", "x", p99_ms=1.0, accuracy=0.99)) == [True, True]
     # Of mae less is better.
     assert best(known("a", "a", "x", mae=1.0), known("b", "b", "x", mae=2.0)) == [True, False]
 
