@@ -1,5 +1,8 @@
 """`mlgate compile`: the plan as CI files."""
 
+import importlib.metadata
+import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +18,7 @@ from mlgate.store import write_atomic
 from mlgate.targets import github, lock, problems, tekton
 from mlgate.targets.jobs import Given, Source, is_ours, remembered
 
+_ON_GITHUB = r"(?:https://|ssh://git@)github\.com/([A-Za-z0-9._-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?"
 F = TypeVar("F", bound=Callable[..., Any])
 G = TypeVar("G", bound=Given)
 
@@ -46,7 +50,9 @@ def command() -> None:
 @command.command("github")
 @_common
 @click.option(
-    "--actions", metavar="OWNER/REPO@COMMIT", help="Where mlgate's actions are; $: right here."
+    "--actions",
+    metavar="OWNER/REPO@COMMIT",
+    help="Where mlgate's actions are; $: right here. Default: where it was cloned from.",
 )
 @click.option("--version", help="What that commit is called, for readers.")
 @click.option("--runner", help="Label of the runners; default: ubuntu-24.04.")
@@ -67,6 +73,10 @@ def to_github(
     plan, source, root = _read(spec, profile, settings, out)
     labels = gpu_runner.split(",") if gpu_runner is not None else None
     hint = "add --actions OWNER/REPOSITORY@COMMIT, where mlgate's actions are"
+    known = remembered(github.Settings, _text(root / github.WORKFLOW))
+    if known is None and given["actions"] is None and (origin := _origin()):
+        given |= {"actions": origin[0], "version": given["version"] or origin[1]}
+        click.echo(f"actions of {origin[0]}, where this mlgate was installed from", err=True)
     chosen = _settings(
         github.Settings,
         root / github.WORKFLOW,
@@ -77,6 +87,30 @@ def to_github(
     files = github.compile_plan(plan, source, chosen)
     locked = chosen.ghes or _locked(files[github.WORKFLOW], root)  # a server of one's own has none
     _write(files, root, check=check, locked=locked)
+
+
+def _origin() -> tuple[str, str | None] | None:
+    """OWNER/REPOSITORY@COMMIT on GitHub of the mlgate that runs here, and its tag, if pip knows."""
+    try:
+        text = importlib.metadata.distribution("mlgate").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return installed_from(text or "{}")
+
+
+def installed_from(direct_url: str) -> tuple[str, str | None] | None:
+    """The same, of what pip wrote down (PEP 610); None for what was not cloned from GitHub."""
+    try:
+        known = json.loads(direct_url)
+        vcs = known["vcs_info"]
+        where = re.fullmatch(_ON_GITHUB, known["url"])
+        commit, revision = str(vcs["commit_id"]), str(vcs.get("requested_revision", ""))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    if where is None or not re.fullmatch(r"[0-9a-f]{40}", commit):
+        return None
+    tag = revision if re.fullmatch(r"v\d+(\.\d+){0,2}", revision) else None
+    return f"{where[1]}@{commit}", tag
 
 
 def _locked(workflow: str, root: Path) -> bool:

@@ -297,12 +297,13 @@ def _call(step: str, name: str, script: str, inputs: list[str], **env: str) -> V
 
 
 def _keep_report(server: Server, step: str) -> Value:
+    whole: dict[str, Value] = {"include-hidden-files": True, "if-no-files-found": "error"}
     return server.keep(
         "Keep the report",
         "mlgate-report",
         f"${{{{ steps.{step}.outputs.report-folder }}}}",
         if_=f"${{{{ !cancelled() && steps.{step}.outputs.report-folder != '' }}}}",
-        **{"include-hidden-files": True, "if-no-files-found": "error"},
+        **whole,
     )
 
 

@@ -1,5 +1,6 @@
 """`mlgate compile` and `mlgate run`, as people and CI call them."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,12 +12,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mlgate.cli import cli, show
+from mlgate.cli.compile import installed_from
 from mlgate.cli.outputs import TEKTON_BYTES, write_results
 from mlgate.errors import MlgateError
 from mlgate.targets import github, lock
 from tests.fakes.hostile import HOSTILE
 
 ACTIONS = f"acme/mlgate@{'0' * 40}"
+COMMIT = "0" * 40
+AT = f"acme/mlgate@{COMMIT}"
 IMAGE = f"registry.example.com/mlgate@sha256:{'0' * 64}"
 
 Call = Callable[..., Result]
@@ -134,6 +138,43 @@ def test_a_lock_has_to_list_the_workflow(call: Call, project: Path) -> None:
     file.write_text("[")
     assert call("compile", "github", "--check").exit_code == 2
     assert call(*words, "--ghes").exit_code == 0
+
+
+def _direct(url: str, **vcs: str) -> str:
+    return json.dumps({"url": url, "vcs_info": {"vcs": "git", **vcs}})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (_direct("https://github.com/acme/mlgate", commit_id=COMMIT), (AT, None)),
+        (_direct("https://github.com/acme/mlgate.git", commit_id=COMMIT), (AT, None)),
+        (_direct("ssh://git@github.com/acme/mlgate.git", commit_id=COMMIT), (AT, None)),
+        (
+            _direct(
+                "https://github.com/acme/mlgate", commit_id=COMMIT, requested_revision="v1.2.3"
+            ),
+            (AT, "v1.2.3"),
+        ),
+        (
+            _direct("https://github.com/acme/mlgate", commit_id=COMMIT, requested_revision="main"),
+            (AT, None),
+        ),
+        (_direct("https://github.com.evil.example/acme/mlgate", commit_id=COMMIT), None),
+        (_direct("https://user:pw@github.com/acme/mlgate", commit_id=COMMIT), None),
+        (_direct("https://gitlab.com/acme/mlgate", commit_id=COMMIT), None),
+        (_direct("https://github.com/acme/mlgate", commit_id="main"), None),
+        (_direct("https://github.com/acme/mlgate"), None),
+        ('{"url": "file:///src/mlgate", "dir_info": {"editable": true}}', None),
+        ("{}", None),
+        ("[]", None),
+        ("", None),
+    ],
+)
+def test_where_this_mlgate_was_installed_from(
+    text: str, found: tuple[str, str | None] | None
+) -> None:
+    assert installed_from(text) == found
 
 
 def test_an_enterprise_server_is_remembered(call: Call, project: Path) -> None:
