@@ -22,8 +22,9 @@ import numpy as np
 from mlgate.stages.benchmark import capacity, schedule
 from mlgate.stages.benchmark.inputs import sources_for
 from mlgate.stages.benchmark.load import Trace
+from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.scenarios import Ramping
-from mlgate.stages.benchmark.session import Runtime, open_session, ports_of
+from mlgate.stages.benchmark.session import open_session, ports_of
 from mlgate.stages.benchmark.spec import Ramp
 from mlgate.stages.benchmark.statistics import percentile_of
 from mlgate.stages.benchmark.target import Target

@@ -16,7 +16,8 @@ import onnxruntime
 from mlgate.errors import MlgateError
 from mlgate.stages.benchmark import nvml
 from mlgate.stages.benchmark import session as sessions
-from mlgate.stages.benchmark.session import ORT_ERRORS, Runtime
+from mlgate.stages.benchmark.provider import Runtime, check_placement, require_provider
+from mlgate.stages.benchmark.session import ORT_ERRORS
 from tests.stages.benchmark.onnx_models import write_chain
 
 CUDA = Runtime(provider="cuda")
@@ -50,7 +51,7 @@ def fails(binding: object, options: object) -> object:
 
 def partly() -> object:
     parts = (Part("CUDAExecutionProvider", 90), Part("CPUExecutionProvider", 3))
-    return sessions.check_placement(Placed("CUDAExecutionProvider", parts), CUDA)
+    return check_placement(Placed("CUDAExecutionProvider", parts), CUDA)
 
 
 def faults(model: Path) -> list[tuple[str, Callable[[], object]]]:
@@ -63,7 +64,7 @@ def faults(model: Path) -> list[tuple[str, Callable[[], object]]]:
         ),
         (
             "provider not in this onnxruntime",
-            lambda: sessions.require_provider(CUDA, ["ROCMExecutionProvider"]),
+            lambda: require_provider(CUDA, ["ROCMExecutionProvider"]),
         ),
         ("some nodes on the CPU", partly),
         ("failure in the middle of a run", lambda: sessions.attempt(fails, None)),

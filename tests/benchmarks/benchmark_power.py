@@ -35,9 +35,10 @@ from mlgate.gate import Gate, judge
 from mlgate.stage import Job, Located, inputs_of
 from mlgate.stages.benchmark.compare import epochs_from, series_of
 from mlgate.stages.benchmark.findings import derive
+from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.recording import Recording, decode
 from mlgate.stages.benchmark.run import LATENCIES, measure
-from mlgate.stages.benchmark.session import Prepared, Runtime
+from mlgate.stages.benchmark.session import Prepared
 from mlgate.stages.benchmark.spec import Benchmark
 from mlgate.stages.benchmark.statistics import binomial_cdf, look_sizes
 from mlgate.stages.benchmark.target import Target, target_of

@@ -18,9 +18,10 @@ from mlgate.stages.benchmark.compare import epoch_ratios, epochs_from, sentinel_
 from mlgate.stages.benchmark.findings import Findings
 from mlgate.stages.benchmark.measurements import ramp_capacity
 from mlgate.stages.benchmark.profile import top_operators
+from mlgate.stages.benchmark.provider import check_placement
 from mlgate.stages.benchmark.recording import Recording
 from mlgate.stages.benchmark.scenarios import Comparing, Load
-from mlgate.stages.benchmark.session import Feed, QueryFailed, check_placement, open_session
+from mlgate.stages.benchmark.session import Feed, QueryFailed, open_session
 from mlgate.stages.benchmark.spec import LongTail
 from mlgate.stages.benchmark.statistics import percentile_of
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from mlgate.errors import StageError
 from mlgate.stages.benchmark import cold_start_child
-from mlgate.stages.benchmark.session import Array, Runtime, providers_of
+from mlgate.stages.benchmark.provider import Runtime, providers_of
+from mlgate.stages.benchmark.session import Array
 
 PHASES: Final = ("spawn", "import", "load", "first", "total", "steady")
 

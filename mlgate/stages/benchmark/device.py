@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mlgate.errors import StageError
+from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.session import (
     ORT_ERRORS,
     Array,
     Expected,
     Feed,
-    Runtime,
     attempt,
     bind,
     failed_query,

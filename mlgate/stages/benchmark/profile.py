@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import fmean
 
 from mlgate.errors import StageError
-from mlgate.stages.benchmark.session import ORT_ERRORS, Feed, Runtime, failed_query, open_session
+from mlgate.stages.benchmark.provider import Runtime
+from mlgate.stages.benchmark.session import ORT_ERRORS, Feed, failed_query, open_session
 
 
 def top_operators(

@@ -28,9 +28,9 @@ from mlgate.stages.benchmark.campaign import Campaign
 from mlgate.stages.benchmark.failure import told
 from mlgate.stages.benchmark.findings import Findings, derive
 from mlgate.stages.benchmark.load import closed_loop
+from mlgate.stages.benchmark.provider import Runtime, check_placement, require_provider
 from mlgate.stages.benchmark.recording import MEDIA_TYPE, decode
 from mlgate.stages.benchmark.scenarios import Comparing, Load, Ramping
-from mlgate.stages.benchmark.session import Runtime, check_placement, require_provider
 from mlgate.stages.benchmark.spec import (
     Batch,
     Benchmark,

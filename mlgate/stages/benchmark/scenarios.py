@@ -16,8 +16,9 @@ from mlgate.quantity import seconds
 from mlgate.stages.benchmark import capacity, compare, schedule
 from mlgate.stages.benchmark.cold_start import ColdStart, engine_build, start_cold, write_feed
 from mlgate.stages.benchmark.load import Trace, closed_loop, open_loop, warm_up
+from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.recording import MOST
-from mlgate.stages.benchmark.session import Prepared, QueryFailed, Runtime
+from mlgate.stages.benchmark.session import Prepared, QueryFailed
 from mlgate.stages.benchmark.spec import (
     Batch,
     Burst,

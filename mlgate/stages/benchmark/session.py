@@ -1,16 +1,16 @@
 """ONNX Runtime sessions that run where they were told to, with every buffer bound beforehand.
 
 ONNX Runtime falls back to the CPU without an error when a GPU provider cannot load, and again
-when a run fails on the GPU. Here each of those is a `StageError` (see `check_placement`).
+when a run fails on the GPU. Here each of those is a `StageError` (see `provider.check_placement`).
 """
 
 import contextlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,13 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from mlgate.errors import StageError
-from mlgate.evidence import digest_of
+from mlgate.stages.benchmark.provider import (
+    LIBRARIES,
+    Runtime,
+    check_placement,
+    providers_of,
+    require_provider,
+)
 
 Array = npt.NDArray[np.generic]
 Feed = Mapping[str, Array]
@@ -26,15 +32,6 @@ Run = Callable[[object, object], object]
 # Shape and dtype of each output of one query.
 OutputShapes = tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...]
 
-PROVIDERS: Final = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-_LIBRARIES: Final = {
-    "cuda": "pip install 'mlgate[gpu]' (ONNX Runtime for CUDA 13 with cuDNN 9 and cuBLAS)",
-    "tensorrt": "pip install 'mlgate[gpu]' and TensorRT 10: pip install 'tensorrt-cu13<11'",
-}
 # A missing TensorRT is a plain RuntimeError; the others have no common base.
 ORT_ERRORS: Final[tuple[type[Exception], ...]] = (
     RuntimeError,
@@ -46,50 +43,6 @@ ORT_ERRORS: Final[tuple[type[Exception], ...]] = (
 )
 # Libraries that do not load are our errors to report, once and with a hint.
 onnxruntime.set_default_logger_severity(4)
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where and how a model runs; part of what a measurement means.
-
-    `engines` is the folder in which TensorRT keeps the engines that it builds.
-    """
-
-    provider: str = "cpu"
-    options: Mapping[str, str] = field(default_factory=dict)
-    threads: int = 1
-    max_cpu_nodes: int = 0
-    cuda_graph: bool = False
-    engines: Path | None = None
-
-    @property
-    def name(self) -> str:
-        return PROVIDERS[self.provider]
-
-    @property
-    def device(self) -> str:
-        return "cpu" if self.provider == "cpu" else "cuda"
-
-    @property
-    def device_id(self) -> int:
-        return int(self.options.get("device_id", "0"))
-
-
-class Subgraph(Protocol):
-    """Nodes that one provider runs, as ONNX Runtime reports them."""
-
-    @property
-    def ep_name(self) -> str: ...
-
-    def get_nodes(self) -> Sequence[object]: ...
-
-
-class Placed(Protocol):
-    """What `check_placement` asks of a session."""
-
-    def get_providers(self) -> Sequence[str]: ...
-
-    def get_provider_graph_assignment_info(self) -> Sequence[Subgraph]: ...
 
 
 @dataclass(frozen=True)
@@ -112,19 +65,6 @@ class Prepared:
     run: Run
     bindings: tuple[object, ...]
     _keep_alive: tuple[object, ...] = ()
-
-
-def require_provider(runtime: Runtime, available: Sequence[str] | None = None) -> None:
-    """Raise `StageError` when the installed ONNX Runtime was built without the provider.
-
-    That it was built with it proves nothing: see `check_placement`.
-    """
-    have = onnxruntime.get_available_providers() if available is None else available
-    if runtime.name not in have:
-        raise StageError(
-            f"the installed onnxruntime has no {runtime.name}",
-            hint=_LIBRARIES.get(runtime.provider, "pip install 'mlgate[cpu]'"),
-        )
 
 
 def open_session(
@@ -164,52 +104,15 @@ def _preload_libraries() -> None:
         onnxruntime.preload_dlls()
 
 
-def providers_of(runtime: Runtime, model: Path) -> list[str | tuple[str, dict[str, str]]]:
-    """ONNX Runtime's `providers` argument; the CPU is in it only where nodes may run there."""
-    options = _engine_options(runtime, model) | dict(runtime.options)
-    if runtime.provider == "cpu":
-        return [(runtime.name, options)] if options else [runtime.name]
-    if runtime.cuda_graph:
-        options |= (
-            {"enable_cuda_graph": "1"}
-            if runtime.provider == "cuda"
-            else {"trt_cuda_graph_enable": "1"}
-        )
-    wanted: list[str | tuple[str, dict[str, str]]] = [(runtime.name, options)]
-    if runtime.provider == "tensorrt":
-        wanted.append("CUDAExecutionProvider")
-    # Naming the CPU beside disable_cpu_ep_fallback is refused by ONNX Runtime.
-    return wanted if runtime.max_cpu_nodes == 0 else [*wanted, "CPUExecutionProvider"]
-
-
-def _engine_options(runtime: Runtime, model: Path) -> dict[str, str]:
-    """TensorRT's caches: each session of an epoch would build the engine again without them.
-
-    ONNX Runtime knows an engine by the names in the graph and not by its weights, so each model
-    has a folder of its own. Kernels are chosen by timing them: one table of times for all
-    models, or the luck of the draw is part of a comparison.
-    """
-    if runtime.provider != "tensorrt" or runtime.engines is None:
-        return {}
-    own = runtime.engines / digest_of(str(model).encode()).removeprefix("sha256:")[:16]
-    own.mkdir(parents=True, exist_ok=True)
-    return {
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(own),
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(runtime.engines),
-    }
-
-
 def _not_loaded(model: Path, runtime: Runtime, error: Exception) -> StageError:
     said = str(error).split("\n")[0]
     said = said.rsplit("ProviderOptions&) ", 1)[-1][:300]
     if runtime.provider != "cpu" and isinstance(error, RuntimeError):
         return StageError(
-            f"{runtime.name} cannot be used here: {said}", hint=_LIBRARIES[runtime.provider]
+            f"{runtime.name} cannot be used here: {said}", hint=LIBRARIES[runtime.provider]
         )
     if runtime.provider != "cpu" and ("fallback" in said.lower() or "EP" in said):
-        hint = f"{_LIBRARIES[runtime.provider]}; or allow some nodes there with max_cpu_nodes"
+        hint = f"{LIBRARIES[runtime.provider]}; or allow some nodes there with max_cpu_nodes"
         return StageError(
             f"{model.name} would run on the CPU and not on {runtime.name}: {said}", hint=hint
         )
@@ -222,37 +125,6 @@ def _not_loaded(model: Path, runtime: Runtime, error: Exception) -> StageError:
         f"{model.name} cannot be loaded: {said}",
         hint="is it a valid ONNX file of an opset that this onnxruntime knows?",
     )
-
-
-def check_placement(session: Placed, runtime: Runtime) -> dict[str, int]:
-    """Nodes per provider; raises `StageError` unless the model runs where it must.
-
-    Steps 2 and 3 of the protocol, to be asked before and after measuring: the first provider is
-    the one asked for, and no more than `max_cpu_nodes` nodes are on the CPU.
-    """
-    providers = list(session.get_providers())
-    if not providers or providers[0] != runtime.name:
-        raise StageError(
-            f"the session runs on {providers[0] if providers else 'nothing'}, not {runtime.name}",
-            hint=_LIBRARIES.get(runtime.provider),
-        )
-    nodes: dict[str, int] = {}
-    for subgraph in session.get_provider_graph_assignment_info():
-        nodes[subgraph.ep_name] = nodes.get(subgraph.ep_name, 0) + len(subgraph.get_nodes())
-    if runtime.provider == "cpu":
-        return nodes
-    on_cpu = nodes.get("CPUExecutionProvider", 0)
-    if on_cpu > runtime.max_cpu_nodes:
-        raise StageError(
-            f"{on_cpu} nodes run on the CPU, {runtime.max_cpu_nodes} may",
-            hint="change those operators, or raise max_cpu_nodes and accept the copies",
-        )
-    if not any(count for name, count in nodes.items() if name != "CPUExecutionProvider"):
-        raise StageError(
-            f"no node is known to run on {runtime.name}",
-            hint="this onnxruntime does not report placement: install 1.31 or newer",
-        )
-    return nodes
 
 
 _DTYPES: Final = {

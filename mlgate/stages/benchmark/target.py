@@ -9,13 +9,13 @@ from mlgate.errors import StageError
 from mlgate.evidence import digest_of
 from mlgate.stage import Job
 from mlgate.stages.benchmark.inputs import QUERIES, make_feeds, read_tables, sources_for
+from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.session import (
     Array,
     Expected,
     Feed,
     Port,
     Prepared,
-    Runtime,
     expect,
     open_session,
     ports_of,

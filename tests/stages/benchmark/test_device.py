@@ -14,6 +14,7 @@ from mlgate.stages.benchmark import device
 from mlgate.stages.benchmark import session as s
 from mlgate.stages.benchmark.cold_start import ColdStart, engine_build
 from mlgate.stages.benchmark.findings import derive
+from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.recording import Recording, decode
 from tests.stages.benchmark.onnx_models import write_chain
 from tests.stages.benchmark.test_measurements import facts, named
@@ -54,7 +55,7 @@ def test_a_query_that_returns_before_it_is_done_is_an_error() -> None:
 
 def test_phases_add_up_and_are_read_back_from_the_file(tmp_path: Path) -> None:
     """On the CPU, where a copy is a copy too."""
-    model, runtime = write_chain(tmp_path / "m.onnx", layers=8, width=256), s.Runtime()
+    model, runtime = write_chain(tmp_path / "m.onnx", layers=8, width=256), Runtime()
     feed = {"x": np.ones((1, 256), dtype=np.float32)}
     expected = s.expect(s.open_session(model, runtime), [feed])
     times = device.phase_times(model, runtime, feed, expected, queries=50)
@@ -124,16 +125,16 @@ def test_without_a_loaded_cuda_runtime_there_are_no_events(tmp_path: Path) -> No
 
 
 def test_an_engines_build_is_a_start_without_caches_less_one_with(tmp_path: Path) -> None:
-    def start(runtime: s.Runtime) -> ColdStart:
+    def start(runtime: Runtime) -> ColdStart:
         assert runtime.engines is not None
         built = runtime.engines.exists()
         runtime.engines.mkdir(exist_ok=True)
         return ColdStart(1, 1, 30 if built else 9_000, 5 if built else 100, 1, 1, 1)
 
-    tensorrt = s.Runtime(provider="tensorrt", engines=tmp_path / "warm")
+    tensorrt = Runtime(provider="tensorrt", engines=tmp_path / "warm")
     assert engine_build(start, tensorrt, tmp_path / "unbuilt") == 9_065
-    assert engine_build(start, s.Runtime(provider="cuda"), tmp_path / "x") is None
-    own = s.Runtime("tensorrt", {"trt_engine_cache_path": "/mine"})
+    assert engine_build(start, Runtime(provider="cuda"), tmp_path / "x") is None
+    own = Runtime("tensorrt", {"trt_engine_cache_path": "/mine"})
     assert engine_build(start, own, tmp_path / "y") is None
     (row,) = [
         m

@@ -18,9 +18,10 @@ from mlgate.gate import judge
 from mlgate.stage import Job, Located, Progress, inputs_of
 from mlgate.stages.benchmark import STAGE
 from mlgate.stages.benchmark.cold_start import warm_pool
+from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.recording import decode
 from mlgate.stages.benchmark.run import measure, recompute
-from mlgate.stages.benchmark.session import ORT_ERRORS, Prepared, Runtime
+from mlgate.stages.benchmark.session import ORT_ERRORS, Prepared
 from mlgate.stages.benchmark.spec import Benchmark
 from mlgate.stages.benchmark.target import Target, target_of
 from tests.stages.benchmark.onnx_models import write_chain

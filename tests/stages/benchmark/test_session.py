@@ -10,11 +10,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from mlgate.errors import StageError
+from mlgate.stages.benchmark import provider as p
 from mlgate.stages.benchmark import session as s
 from tests.stages.benchmark.onnx_models import write_chain
 
-CPU = s.Runtime()
-CUDA = s.Runtime(provider="cuda")
+CPU = p.Runtime()
+CUDA = p.Runtime(provider="cuda")
 MODEL = Path("m.onnx")
 
 
@@ -43,15 +44,15 @@ class FakeSession:
 
 def test_a_cpu_session_reports_its_nodes(tmp_path: Path) -> None:
     session = s.open_session(write_chain(tmp_path / "m.onnx", layers=3), CPU)
-    assert s.check_placement(session, CPU) == {"CPUExecutionProvider": 3}
+    assert p.check_placement(session, CPU) == {"CPUExecutionProvider": 3}
 
 
 def test_a_provider_that_is_not_built_in_names_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="has no TensorrtExecutionProvider") as caught:
-        s.require_provider(s.Runtime(provider="tensorrt"), ["CPUExecutionProvider"])
+        p.require_provider(p.Runtime(provider="tensorrt"), ["CPUExecutionProvider"])
     assert "tensorrt-cu13<11" in (caught.value.hint or "")
     with pytest.raises(StageError, match="has no CUDAExecutionProvider") as caught:
-        s.require_provider(CUDA, ["CPUExecutionProvider"])
+        p.require_provider(CUDA, ["CPUExecutionProvider"])
     assert "mlgate[gpu]" in (caught.value.hint or "")
 
 
@@ -59,7 +60,7 @@ def test_a_gpu_that_cannot_be_used_is_an_error_here(tmp_path: Path) -> None:
     """Without a GPU this must fail, whichever onnxruntime is installed."""
     for provider in ("cuda", "tensorrt"):
         with pytest.raises(StageError):
-            s.open_session(write_chain(tmp_path / "m.onnx"), s.Runtime(provider=provider))
+            s.open_session(write_chain(tmp_path / "m.onnx"), p.Runtime(provider=provider))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_wrong_placement_is_an_error(
 ) -> None:
     placed = FakeSession(providers, tuple(FakeSubgraph(*item) for item in nodes.items()))
     with pytest.raises(StageError, match=says) as caught:
-        s.check_placement(placed, CUDA)
+        p.check_placement(placed, CUDA)
     assert caught.value.hint
 
 
@@ -89,18 +90,18 @@ def test_allowed_cpu_nodes_are_allowed() -> None:
         ("CUDAExecutionProvider",),
         (FakeSubgraph("CUDAExecutionProvider", 7), FakeSubgraph("CPUExecutionProvider", 2)),
     )
-    runtime = s.Runtime(provider="cuda", max_cpu_nodes=2)
-    assert s.check_placement(placed, runtime)["CPUExecutionProvider"] == 2
+    runtime = p.Runtime(provider="cuda", max_cpu_nodes=2)
+    assert p.check_placement(placed, runtime)["CPUExecutionProvider"] == 2
 
 
 def test_the_cpu_is_offered_to_onnxruntime_only_where_nodes_may_run_there() -> None:
-    assert s.providers_of(CUDA, MODEL) == [("CUDAExecutionProvider", {})]
-    allowed = s.providers_of(s.Runtime(provider="cuda", max_cpu_nodes=1, cuda_graph=True), MODEL)
+    assert p.providers_of(CUDA, MODEL) == [("CUDAExecutionProvider", {})]
+    allowed = p.providers_of(p.Runtime(provider="cuda", max_cpu_nodes=1, cuda_graph=True), MODEL)
     assert allowed == [
         ("CUDAExecutionProvider", {"enable_cuda_graph": "1"}),
         "CPUExecutionProvider",
     ]
-    assert "CPUExecutionProvider" not in s.providers_of(s.Runtime(provider="tensorrt"), MODEL)
+    assert "CPUExecutionProvider" not in p.providers_of(p.Runtime(provider="tensorrt"), MODEL)
 
 
 def test_a_model_that_does_not_load_is_an_error(tmp_path: Path) -> None:
@@ -190,12 +191,12 @@ def test_a_cuda_graph_must_answer_as_the_model_does() -> None:
 def test_tensorrt_keeps_the_engines_of_each_model_apart_and_one_table_of_timings(
     tmp_path: Path,
 ) -> None:
-    runtime = s.Runtime(
+    runtime = p.Runtime(
         provider="tensorrt", engines=tmp_path / "e", options={"trt_fp16_enable": "1"}
     )
     caches = []
     for model in (Path("a/m.onnx"), Path("b/m.onnx")):
-        first = s.providers_of(runtime, model)[0]
+        first = p.providers_of(runtime, model)[0]
         assert isinstance(first, tuple)
         name, options = first
         assert name == "TensorrtExecutionProvider"
@@ -204,7 +205,7 @@ def test_tensorrt_keeps_the_engines_of_each_model_apart_and_one_table_of_timings
         assert Path(options["trt_engine_cache_path"]).is_dir()
         caches.append(options["trt_engine_cache_path"])
     assert len(set(caches)) == 2
-    mine = s.Runtime("tensorrt", {"trt_engine_cache_path": "/mine"}, engines=tmp_path)
-    assert s.providers_of(mine, MODEL)[0][1]["trt_engine_cache_path"] == "/mine"  # type: ignore[index]
-    cuda = s.Runtime(provider="cuda", engines=tmp_path)
-    assert s.providers_of(cuda, MODEL) == [("CUDAExecutionProvider", {})]
+    mine = p.Runtime("tensorrt", {"trt_engine_cache_path": "/mine"}, engines=tmp_path)
+    assert p.providers_of(mine, MODEL)[0][1]["trt_engine_cache_path"] == "/mine"  # type: ignore[index]
+    cuda = p.Runtime(provider="cuda", engines=tmp_path)
+    assert p.providers_of(cuda, MODEL) == [("CUDAExecutionProvider", {})]
