@@ -1,8 +1,10 @@
 """Phases of a query, and the host's clock against the device's: stand-ins for CUDA, real sessions."""
 
 import ctypes
+import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,19 @@ import numpy as np
 import pytest
 
 from mlgate.errors import StageError
-from mlgate.stages.benchmark import device
+from mlgate.stages.benchmark import device, nvml
 from mlgate.stages.benchmark import session as s
+from mlgate.stages.benchmark.campaign import Campaign
 from mlgate.stages.benchmark.cold_start import ColdStart, engine_build
 from mlgate.stages.benchmark.findings import derive
 from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.recording import Recording, decode
+from mlgate.stages.benchmark.run import _gpu_facts
+from mlgate.stages.benchmark.target import target_of
 from tests.stages.benchmark.onnx_models import write_chain
 from tests.stages.benchmark.test_measurements import facts, named
+from tests.stages.benchmark.test_nvml import IDLE
+from tests.stages.benchmark.test_run import QUICK, Bench
 
 
 class Stopwatch:
@@ -147,3 +154,33 @@ def test_an_engines_build_is_a_start_without_caches_less_one_with(tmp_path: Path
         if m.labels.get("phase") == "engine_build"
     ]
     assert (row.value, row.n, row.bounds[0].high) == (9000.0, 1, None)
+
+
+class Busy:
+    """A GPU on which this process computes: every question finds it further on."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def state(self) -> nvml.GpuState:
+        self.asked += 1
+        mine = {os.getpid(): 10**9} if self.asked > 1 else {}
+        return replace(IDLE, processes=mine, energy_mj=1000 * self.asked, utilisation=0.5)
+
+
+def test_what_a_gpu_did_is_recorded_and_read_back(tmp_path: Path) -> None:
+    """The GPU is a stand-in that takes the CPU's work for its own."""
+    model = write_chain(tmp_path / "m.onnx")
+    job = Bench(tmp_path).job(model=str(model), **QUICK)
+    target = target_of(job, Runtime())
+    campaign = Campaign(job, target, None, None, time.monotonic() + 60)
+    gpu = Busy()
+    campaign.gpu = _gpu_facts(campaign, gpu, gpu.state())
+    assert campaign.gpu["clock_ratio"] is None  # there is no CUDA runtime here
+    rows = derive(decode(campaign.recording().encode()), (0.95,)).measurements
+    assert named(rows, "gpu.memory_bytes").value == 10**9
+    assert named(rows, "gpu.utilization").value == 0.5
+    assert {m.labels["phase"] for m in rows if m.name == "gpu.phase_ms"} == {
+        "copy_in", "compute", "copy_out", "end_to_end"
+    }  # fmt: skip
+    assert "half a minute" in named(rows, "energy_j_per_inference").reason
