@@ -23,7 +23,7 @@ from tests.stages.benchmark.onnx_models import write_chain
 GATES = [
     {"metric": "latency_ms.p50", "compared_to": "baseline", "max_increase": "5%"},
     {"metric": "latency_ms.p99", "where": {"scenario": "single"}, "max": "50ms"},
-    {"metric": "cost_usd_per_million", "max": 100},
+    {"metric": "cost_usd_per_million", "max": 1000},
 ]
 
 
@@ -33,6 +33,7 @@ def one(model: str, baseline: str) -> None:
         "model": model,
         "baseline": baseline,
         "price_usd_per_hour": 3.5,
+        "time_limit": "28s",
         "scenarios": [{"kind": "single"}, {"kind": "server"}, {"kind": "ramp"}],
         "gates": GATES,
     }
