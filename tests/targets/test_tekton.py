@@ -270,10 +270,11 @@ def test_names_too_long_for_one_result_are_planned_in_parts(tmp_path: Path) -> N
 Run = Callable[..., Cluster]
 
 
-@pytest.fixture
-def cluster(project: Path, mlgate: Path, tmp_path: Path) -> Run:
+@pytest.fixture(params=["beta", "stable"])
+def cluster(request: pytest.FixtureRequest, project: Path, forked: Path, tmp_path: Path) -> Run:
     def make(**how: Any) -> Cluster:
-        return Cluster.of(pipeline(project), mlgate, tmp_path / "pods", **how)
+        files = pipeline(project, api=request.param)
+        return Cluster.of(files, forked, tmp_path / "pods", **how)
 
     return make
 
@@ -316,9 +317,8 @@ def test_what_is_known_starts_no_pod(cluster: Run, source: Path, tmp_path: Path)
     assert again.started == ["mlgate-plan", "mlgate-verdict"]
 
 
-@pytest.mark.slow
 def test_parts_of_a_plan_drop_what_is_known(
-    project: Path, mlgate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, forked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tekton, "_STAGES_BYTES", 12)
     cache = tmp_path / "cache"
@@ -326,7 +326,7 @@ def test_parts_of_a_plan_drop_what_is_known(
     for uid in ("run-1", "run-2"):
         source = tmp_path / uid
         shutil.copytree(project, source)
-        run = Cluster.of(pipeline(project), mlgate, tmp_path / "pods")
+        run = Cluster.of(pipeline(project), forked, tmp_path / "pods")
         spaces = {"source": source, "cache": cache}
         status = run.run({"event": "pull_request"}, spaces, uid=uid)
         assert status == "Succeeded", {n: t.log for n, t in run.runs.items()}
@@ -336,7 +336,7 @@ def test_parts_of_a_plan_drop_what_is_known(
 
 @pytest.mark.parametrize("pushed", [True, False])
 def test_an_image_is_attested_under_names_that_chains_knows(
-    tmp_path: Path, mlgate: Path, pushed: bool
+    tmp_path: Path, forked: Path, pushed: bool
 ) -> None:
     place = "registry.example.com/acme/digits-server-with-quite-a-long-name"
     more = f", repository: {place}" if pushed else ""
@@ -347,7 +347,7 @@ def test_an_image_is_attested_under_names_that_chains_knows(
     )
     files = pipeline(tmp_path)
     assert problems(*files.values()) == []
-    run = Cluster.of(files, mlgate, tmp_path / "pods")
+    run = Cluster.of(files, forked, tmp_path / "pods")
     status = run.run({}, {"source": tmp_path})
     assert status == "Succeeded", {n: t.log for n, t in run.runs.items()}
     results = run.runs["slim"].results

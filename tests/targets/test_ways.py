@@ -1,19 +1,11 @@
 """Laptop, GitHub and Tekton: one verdict, to the byte, whatever it is."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.forked import served
 from tests.targets.ways import spec_of, verdicts
-
-
-@pytest.fixture(scope="module")
-def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with served(tmp_path_factory.mktemp("forked")) as command:
-        yield command
 
 
 @pytest.mark.parametrize(
