@@ -56,7 +56,7 @@ _STAGE = st.fixed_dictionaries(
 
 @pytest.mark.slow
 @given(
-    st.lists(_STAGE, min_size=1, max_size=6, unique_by=lambda row: name_of(row["name"])),
+    st.lists(_STAGE, min_size=1, max_size=6, unique_by=lambda row: name_of(str(row["name"]))),
     st.sampled_from(["stable", "beta"]),
     st.sampled_from([None, "kind=gpu"]),
 )
