@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from mlgate.errors import MissingPackage
 from mlgate.evidence import Evidence
 from mlgate.quantity import seconds
 from mlgate.stage import Job, Metric, Stage
@@ -12,8 +13,14 @@ from mlgate.stages.benchmark.spec import Benchmark, shortest
 
 
 def _measure(job: Job[Benchmark]) -> Evidence:
-    from mlgate.stages.benchmark.run import measure
-
+    try:
+        from mlgate.stages.benchmark.run import measure
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("mlgate"):
+            raise
+        # One of two packages with one name: which of them, the provider says.
+        extra = "cpu" if job.options.provider == "cpu" else "gpu"
+        raise MissingPackage(error.name, extra=extra) from None
     return measure(job)
 
 

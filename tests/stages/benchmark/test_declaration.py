@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from mlgate.errors import MissingPackage
 from mlgate.quantity import seconds
+from mlgate.stage import Job
 from mlgate.stages.benchmark import STAGE
 from mlgate.stages.benchmark.spec import Benchmark, shortest
 
@@ -121,3 +124,16 @@ def test_every_duration_counts_towards_the_shortest_run() -> None:
     assert compared == pytest.approx(plain + 8 * 0.35)
     swept = options(scenarios=[{"kind": "batch", "sizes": [1, 2], "duration": "2s"}])
     assert shortest(swept) == 4.0
+
+
+@pytest.mark.parametrize(("provider", "extra"), [("cpu", "cpu"), ("tensorrt", "gpu")])
+def test_without_onnxruntime_the_extra_to_install_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, provider: str, extra: str
+) -> None:
+    for name in [n for n in sys.modules if n.startswith("mlgate.stages.benchmark.")]:
+        if name.rsplit(".", 1)[1] not in ("spec", "figures", "notes"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackage, match="onnxruntime is not installed") as caught:
+        STAGE.measure(Job("latency", options(provider=provider), tmp_path))
+    assert caught.value.hint == f"pip install 'mlgate[{extra}]'"
