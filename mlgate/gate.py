@@ -359,7 +359,8 @@ def _against(
     exact = low == high == value
     seen = sides + _show(value, unit)
     if not exact:
-        seen += f" [{_show(low, unit)}, {_show(high, unit)}]"
+        start = "−∞" if low is None else _show(low, unit)
+        seen += f" [{start}, {_show(high, unit)}]"
     if beyond:
         crossed = ceiling if ceiling is not None and low is not None and low > ceiling else floor
         sign = ">" if crossed is ceiling and crossed is not None else "<"

@@ -262,3 +262,9 @@ def test_selection_by_label(rows: list[tuple[str, float]]) -> None:
     gate = Gate(metric="m", where={"class": wanted}, max=highest)
     assert outcome(gate, *measurements) == "pass"
     assert outcome(gate.model_copy(update={"where": {"slice": "x"}}), *measurements) == "error"
+
+
+def test_an_open_end_is_shown_on_its_own_side() -> None:
+    row = measured("m", 5.0, bounds=[(0.95, None, None)], n=3)
+    evidence = Evidence(uses="t", inputs={}, measurements=(row,))
+    assert "5 [−∞, ∞] may or" in judge(Gate(metric="m", max=9), evidence, confidence=0.95).message
