@@ -3,8 +3,11 @@
 That ONNX Runtime was built with a provider, lists it, or was given it proves nothing.
 """
 
+import glob
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -83,7 +86,7 @@ def require_provider(runtime: Runtime, available: Sequence[str] | None = None) -
 
 def providers_of(runtime: Runtime, model: Path) -> list[str | tuple[str, dict[str, str]]]:
     """ONNX Runtime's `providers` argument; the CPU is in it only where nodes may run there."""
-    options = _engine_options(runtime, model) | dict(runtime.options)
+    options = dict(runtime.options) | _engine_options(runtime, model)
     if runtime.provider == "cpu":
         return [(runtime.name, options)] if options else [runtime.name]
     if runtime.cuda_graph:
@@ -103,19 +106,45 @@ def _engine_options(runtime: Runtime, model: Path) -> dict[str, str]:
     """TensorRT's caches: each session of an epoch would build the engine again without them.
 
     ONNX Runtime knows an engine by the names in the graph and not by its weights, so each model
-    has a folder of its own. Kernels are chosen by timing them: one table of times for all
-    models, or the luck of the draw is part of a comparison.
+    has a folder of its own, also below one that the options name. Kernels are chosen by timing
+    them: one table of times for all models, or the luck of the draw is part of a comparison.
     """
-    if runtime.provider != "tensorrt" or runtime.engines is None:
+    if runtime.provider != "tensorrt":
         return {}
-    own = runtime.engines / digest_of(str(model).encode()).removeprefix("sha256:")[:16]
-    own.mkdir(parents=True, exist_ok=True)
+    kept = runtime.options.get("trt_engine_cache_path")
+    if kept is not None:
+        return {"trt_engine_cache_path": str(_folder(Path(kept), _content(model)))}
+    if runtime.engines is None or runtime.options.get("trt_engine_cache_enable") == "0":
+        return {}
     return {
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(own),
+        "trt_engine_cache_path": str(_folder(runtime.engines, str(model).encode())),
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(runtime.engines),
     }
+
+
+def _folder(parent: Path, key: bytes) -> Path:
+    own = parent / digest_of(key).removeprefix("sha256:")[:16]
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StageError(
+            f"the engine cache {parent} cannot be written: {error.strerror}",
+            hint="set trt_engine_cache_path to a folder that this user may write",
+        ) from None
+    return own
+
+
+@lru_cache
+def _content(model: Path) -> bytes:
+    """What tells a model from another: the digests of its file and of the weights beside it."""
+    found = hashlib.sha256()
+    for path in (model, *sorted(model.parent.glob(f"{glob.escape(model.name)}[._]data"))):
+        if path.is_file():
+            with path.open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.digest()
 
 
 def check_placement(session: Placed, runtime: Runtime) -> dict[str, int]:

@@ -205,7 +205,28 @@ def test_tensorrt_keeps_the_engines_of_each_model_apart_and_one_table_of_timings
         assert Path(options["trt_engine_cache_path"]).is_dir()
         caches.append(options["trt_engine_cache_path"])
     assert len(set(caches)) == 2
-    mine = p.Runtime("tensorrt", {"trt_engine_cache_path": "/mine"}, engines=tmp_path)
-    assert p.providers_of(mine, MODEL)[0][1]["trt_engine_cache_path"] == "/mine"  # type: ignore[index]
     cuda = p.Runtime(provider="cuda", engines=tmp_path)
     assert p.providers_of(cuda, MODEL) == [("CUDAExecutionProvider", {})]
+
+
+def test_engines_that_are_kept_are_known_by_the_models_content(tmp_path: Path) -> None:
+    """ONNX Runtime would take the engine of another model of the same layers for its own."""
+    models = [tmp_path / name for name in ("a.onnx", "b.onnx", "c.onnx")]
+    for model, weights in zip(models, (b"1", b"2", b"1"), strict=True):
+        model.write_bytes(b"graph")
+        model.with_name(model.name + ".data").write_bytes(weights)
+    mine = p.Runtime(
+        "tensorrt", {"trt_engine_cache_path": str(tmp_path / "kept")}, engines=tmp_path
+    )
+    caches = []
+    for model in models:
+        first = p.providers_of(mine, model)[0]
+        assert isinstance(first, tuple)
+        assert set(first[1]) == {"trt_engine_cache_path"}
+        caches.append(first[1]["trt_engine_cache_path"])
+    assert caches[0] == caches[2] != caches[1]
+    assert all(Path(cache).parent == tmp_path / "kept" for cache in caches)
+    (tmp_path / "file").write_text("")
+    full = p.Runtime("tensorrt", {"trt_engine_cache_path": str(tmp_path / "file")})
+    with pytest.raises(StageError, match="cannot be written"):
+        p.providers_of(full, models[0])
