@@ -14,14 +14,29 @@ def _measure(job: Job[Quantize]) -> Evidence:
     return measure(job)
 
 
+# What is measured without labels.
+_UNLABELLED = {
+    "agreement",
+    "size_bytes",
+    "size_ratio",
+    "speedup",
+    "latency_ms.p50",
+    "trials",
+    "calibration_passes",
+    "sample_inferences",
+}
+
+
 def _flaws(options: Quantize) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
     evaluation = options.evaluation
     if evaluation is not None:
         if options.search is None and evaluation.confirm == 1:
             hint = "add search:, or set confirm below 1"
             yield ("evaluation", "confirm"), "confirm: 1 leaves no rows to search on", hint
-        if options.task in ("classification", "regression") and evaluation.label is None:
-            hint = "add label: the column that holds the truth"
+        labelled = options.task in ("classification", "regression")
+        unlabelled = bool(options.gates) and all(g.metric in _UNLABELLED for g in options.gates)
+        if labelled and not unlabelled and evaluation.label is None:
+            hint = "add label: the column that holds the truth; agreement alone needs none"
             yield ("evaluation",), f"{options.task} needs a label", hint
     if options.cascade is not None and options.task != "classification":
         yield ("cascade",), f"a cascade needs class scores, the task is {options.task}", None

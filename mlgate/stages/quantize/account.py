@@ -12,7 +12,7 @@ from mlgate.stages.quantize.prepare import Prepared
 from mlgate.stages.quantize.provenance import instruction_sets
 from mlgate.stages.quantize.scoring import Seen
 from mlgate.stages.quantize.search import Search
-from mlgate.stages.quantize.tasks import class_names, truth_of
+from mlgate.stages.quantize.tasks import class_names, paired_answers, truth_of
 from mlgate.stages.quantize.trial import Bench, Trial
 
 
@@ -76,6 +76,8 @@ def _candidate(trial: Trial, bench: Bench, search: Search) -> JsonValue:
     error = search.errors.get(trial.candidate)
     if error is not None and math.isfinite(error):
         entry["error"] = rounded(error)  # of the outputs, without labels
+    if trial.pairs is not None:
+        entry["lost"], entry["won"] = int(trial.pairs.lost), int(trial.pairs.won)
     metrics_: dict[str, JsonValue] = {}
     for row in trial.rows:
         # Per-class rows of every candidate would bury the rest.
@@ -93,8 +95,8 @@ def _candidate(trial: Trial, bench: Bench, search: Search) -> JsonValue:
 
 def _paired(bench: Bench, seen: Seen) -> JsonValue:
     """Discordant counts of accuracy on confirm, and what a one-point gate would need."""
-    before, after, truth = _answers(bench, seen)
-    pairs = Pairs.of(before == truth, after == truth)
+    pairs = paired_answers(bench.scoring, seen)
+    assert pairs is not None
     found: dict[str, JsonValue] = {
         "lost": int(pairs.lost),
         "won": int(pairs.won),

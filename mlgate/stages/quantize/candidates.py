@@ -34,7 +34,7 @@ from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Scheme
 from mlgate.stages.quantize.stored import storable, store_weights
 
-RANGE_METHODS: Final = ("minmax", "percentile-99.99", "percentile-99.9", "mse")
+RANGE_METHODS: Final = ("minmax", "percentile-99.99", "percentile-99.9", "mse", "entropy")
 _BLOCK: Final = 32
 # Rough sizes over float32, to try the smallest first; the real ones are measured. Stored
 # weights are as small as int8, and come last because they are slower than the source.

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from pydantic import JsonValue
 
 from mlgate.errors import StageError
 from mlgate.evidence import canonical
@@ -24,12 +25,15 @@ def tools() -> dict[str, str]:
     }
 
 
-def origin(model: str, calibration: str, batch_size: int) -> dict[str, str]:
+def origin(
+    model: str, calibration: str, batch_size: int, options: Mapping[str, JsonValue]
+) -> dict[str, str]:
     """What every candidate of one search has in common; digests as `sha256:<hex>`."""
     return {
         "mlgate.source": model,
         "mlgate.calibration": calibration,
         "mlgate.batch_size": str(batch_size),
+        "mlgate.options": canonical(options).decode(),
         "mlgate.tools": canonical(tools()).decode(),
     }
 

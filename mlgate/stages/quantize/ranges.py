@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Method = Callable[[Activation], tuple[float, float]]
 
 _LEVELS: Final = 255
-_FRACTIONS: Final = np.linspace(0.3, 1.0, 36)
+_FRACTIONS: Final = np.geomspace(0.02, 1.0, 40)
 
 
 def minmax(seen: Activation) -> tuple[float, float]:
@@ -65,15 +65,20 @@ def least_divergence(seen: Activation) -> tuple[float, float]:
     """
 
     def cost(low: float, high: float, centers: Floats, weights: Floats) -> float:
-        step = max(high - low, 1e-30) / _LEVELS
-        level = np.round((np.clip(centers, low, high) - low) / step).astype(int)
-        mass = np.bincount(level, weights, _LEVELS + 1)
-        bins = np.bincount(level, weights > 0, _LEVELS + 1)
-        kept = weights > 0
-        # What a level stands for is spread evenly over the bins that were merged into it.
-        model = (mass / np.maximum(bins, 1))[level][kept]
-        share = weights[kept] / weights.sum()
-        return float((share * np.log(share / np.maximum(model / weights.sum(), 1e-30))).sum())
+        inside = (centers >= low) & (centers <= high)
+        if not inside.any():
+            return np.inf
+        kept = weights[inside]
+        level = np.round((centers[inside] - low) / (max(high - low, 1e-30) / _LEVELS)).astype(int)
+        mass, bins = np.bincount(level, kept), np.bincount(level)
+        # What a level stands for is spread evenly over the bins that were merged into it. What is
+        # cut off counts at the ends of the original alone: that is the price of cutting.
+        model = (mass / np.maximum(bins, 1))[level] / kept.sum()
+        share = kept.copy()
+        share[0] += weights[centers < low].sum()
+        share[-1] += weights[centers > high].sum()
+        share /= weights.sum()
+        return float((share * np.log(share / model)).sum())
 
     return _best(seen, cost)
 
@@ -115,11 +120,11 @@ def _best(
     centers = (edges[kept] + edges[kept + 1]) / 2
     weights = seen.histogram[kept].astype(np.float64)
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
-    # Of equal costs the widest: min() keeps the first.
-    fraction: float = min(
-        _FRACTIONS[::-1].tolist(), key=lambda f: cost(f * low, f * high, centers, weights)
-    )
-    return fraction * low, fraction * high
+    # Both ends are cut at the same distance from zero: an outlier on one side costs the other
+    # nothing. Of equal costs the widest: min() keeps the first.
+    cuts = [max(-low, high) * fraction for fraction in _FRACTIONS[::-1].tolist()]
+    ranges_ = [(max(low, -cut), min(high, cut)) for cut in cuts]
+    return min(ranges_, key=lambda ends: cost(ends[0], ends[1], centers, weights))
 
 
 def _edges(seen: Activation) -> Floats:

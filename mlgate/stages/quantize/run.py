@@ -152,7 +152,16 @@ def _searched(
     search = Search(
         bench=bench,
         workshop=workshop,
-        origin=origin(digest, parts.calibration.digest(), size),
+        origin=origin(
+            digest,
+            parts.calibration.digest(),
+            size,
+            {
+                "exclude": list(options.exclude),
+                "prepare": list(options.prepare),
+                "provider": options.provider,
+            },
+        ),
         probe=probe,
         most_trials=options.limits.trials,
         deadline=began + min(seconds(options.limits.seconds), 0.8 * job.seconds),

@@ -9,7 +9,7 @@ import numpy as np
 from mlgate.errors import StageError
 from mlgate.evidence import unmeasured
 from mlgate.stages.quantize import metrics
-from mlgate.stages.quantize.comparison import Statistic
+from mlgate.stages.quantize.comparison import Pairs, Statistic
 from mlgate.stages.quantize.custom import Custom
 from mlgate.stages.quantize.scoring import (
     Array,
@@ -105,6 +105,16 @@ def _classification(scoring: Scoring, seen: Seen) -> Iterator[Row]:
                 yield from paired(scoring, f"accuracy.top{k}", a, b, marks)
     yield from _per_class(scoring, seen, truth, answer_before, answer_after)
     yield from _of_scores(scoring, before, after, truth)
+
+
+def paired_answers(scoring: Scoring, seen: Seen) -> Pairs | None:
+    """Counts of right answers lost and won; None where answers are not right or wrong."""
+    if scoring.task != "classification" or seen.labels is None:
+        return None
+    before, after = seen.source[scoring.output], seen.candidate[scoring.output]
+    truth = truth_of(scoring, seen.labels, before)
+    sides = [metrics.answers(scores, scoring.threshold) == truth for scores in (before, after)]
+    return Pairs.of(sides[0], sides[1])
 
 
 def _per_class(

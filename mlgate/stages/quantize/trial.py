@@ -16,7 +16,7 @@ from mlgate.evidence import Comparison, Evidence, Measurement, measured, rounded
 from mlgate.gate import Gate, GateResult, Outcome, judge
 from mlgate.stages.quantize.blocks import Blocks, joined
 from mlgate.stages.quantize.candidates import Candidate
-from mlgate.stages.quantize.comparison import Interval, percentiles, resample
+from mlgate.stages.quantize.comparison import Interval, Pairs, percentiles, resample
 from mlgate.stages.quantize.looks import (
     Look,
     allowed,
@@ -29,7 +29,7 @@ from mlgate.stages.quantize.parts import Parts
 from mlgate.stages.quantize.samples import Samples
 from mlgate.stages.quantize.scoring import Row, Scoring, bounds_of
 from mlgate.stages.quantize.session import Array, Feeds, Session, latencies_ms
-from mlgate.stages.quantize.tasks import score
+from mlgate.stages.quantize.tasks import paired_answers, score
 
 _GIVE_UP: Final = 0.9  # level of the interval that a candidate ends at, when it is beyond the limit
 _SIZE: Final = frozenset({"size_bytes", "size_ratio"})
@@ -52,6 +52,7 @@ class Trial:
     promising: bool
     ended: str
     outcomes: tuple[GateResult, ...]
+    pairs: Pairs | None = None  # of right answers, where there are any
 
     @property
     def badness(self) -> tuple[int, int]:
@@ -184,7 +185,10 @@ class Bench:
                 ended = "has little chance to be confirmed"
                 break
         plain = score(scoring, seen)
-        return Trial(candidate, data, rows + plain, look.rows, good, ended, results + outcomes)
+        pairs = paired_answers(scoring, seen)
+        return Trial(
+            candidate, data, rows + plain, look.rows, good, ended, results + outcomes, pairs
+        )
 
     def decided(self, rows: Sequence[Row]) -> bool:
         """Whether more samples would change no verdict: a gate failed, or every one is decided."""

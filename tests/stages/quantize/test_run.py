@@ -79,6 +79,25 @@ def test_confirming_stops_at_the_look_that_decides_and_reports_its_interval(
     assert (bounds.low, bounds.high) == pytest.approx((low, high))
 
 
+def test_agreement_is_proved_without_labels(options: Options, tmp_path: Path) -> None:
+    changed = {
+        **options,
+        "evaluation": options["evaluation"]["dataset"],
+        "gates": [{"metric": "agreement", "min": 0.95}],
+    }
+    evidence = quantize(changed, tmp_path)
+    assert set(evidence.outputs) == {"model"}
+    assert not any(m.name == "accuracy" for m in evidence.measurements)
+
+
+def test_candidates_are_told_with_what_they_lost(options: Options, tmp_path: Path) -> None:
+    (candidate,) = told(quantize(options, tmp_path), "candidates")
+    assert candidate["lost"] >= 0
+    assert candidate["won"] >= 0
+    assert 0 < candidate["error"] < 0.01
+    assert candidate["samples"] == 128
+
+
 def test_what_stays_undecided_is_looked_at_whole(options: Options, tmp_path: Path) -> None:
     gate = {"metric": "agreement", "min": 0.9999, "severity": "warn"}
     evidence = quantize({**options, "gates": [*options["gates"], gate]}, tmp_path)

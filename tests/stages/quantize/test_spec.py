@@ -62,6 +62,13 @@ def test_flaws(changes: dict[str, object], said: str) -> None:
     assert any(said in message for message in flaws(**changes))
 
 
+def test_agreement_alone_needs_no_label() -> None:
+    unlabelled = {"evaluation": "e.parquet", "gates": [{"metric": "agreement", "min": 0.9}]}
+    assert flaws(**unlabelled) == []
+    unlabelled["gates"] = [{"metric": "accuracy", "min": 0.9}]
+    assert any("needs a label" in message for message in flaws(**unlabelled))
+
+
 def test_a_latency_gate_turns_latency_on() -> None:
     gate = {"metric": "latency_ms.p50", "compared_to": "source", "max_increase": "0%"}
     assert parsed(gates=[gate]).wants_latency
