@@ -7,9 +7,10 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from mlgate.stage import Job
+from mlgate.stages.benchmark.cold_start import ColdStarts
 from mlgate.stages.benchmark.compare import series_of
 from mlgate.stages.benchmark.recording import Integers, Recording
-from mlgate.stages.benchmark.scenarios import ColdStarts, Comparing, Load, Ramping
+from mlgate.stages.benchmark.scenarios import Comparing, Load, Ramping
 from mlgate.stages.benchmark.spec import Benchmark
 from mlgate.stages.benchmark.target import Target
 

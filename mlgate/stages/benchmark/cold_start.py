@@ -17,6 +17,7 @@ from mlgate.errors import StageError
 from mlgate.stages.benchmark import cold_start_child
 from mlgate.stages.benchmark.provider import Runtime, providers_of
 from mlgate.stages.benchmark.session import Array
+from mlgate.stages.benchmark.target import Target
 
 PHASES: Final = ("spawn", "import", "load", "first", "total", "steady")
 
@@ -101,6 +102,43 @@ def engine_build(
     unbuilt = replace(runtime, engines=folder)
     without, with_ = start(unbuilt), start(unbuilt)
     return max(0, without.load + without.first - with_.load - with_.first)
+
+
+@dataclass(frozen=True)
+class ColdStarts:
+    """Fresh processes of the model; what building TensorRT's engine took (ns), where there is one;
+    and the peak memory of one fresh process of the baseline (bytes)."""
+
+    starts: list[ColdStart]
+    engine_build: int | None
+    baseline_rss: int | None
+
+
+def cold_starts(
+    target: Target, baseline: Path | None, spawns: int, folder: Path, deadline: float
+) -> ColdStarts:
+    """Fresh processes, one after another; one at least, more while there is time."""
+
+    def start(runtime: Runtime, model: Path = target.path) -> ColdStart:
+        # An engine takes minutes to build, whatever the time limit says.
+        longest = 120.0 if runtime.provider != "tensorrt" else 1800.0
+        return start_cold(model, runtime, feed, longest)
+
+    feed = folder / "cold_start_feed.npz"
+    write_feed(target.feeds()[0], [port.name for port in target.ports], feed)
+    starts = []
+    try:
+        for _ in range(spawns):
+            starts.append(start(target.runtime))
+            if time.monotonic() > deadline:
+                break
+        built = engine_build(start, target.runtime, folder / "unbuilt")
+        other = None
+        if baseline is not None and time.monotonic() < deadline:
+            other = start(target.runtime, baseline).peak_rss or None
+        return ColdStarts(starts, built, other)
+    finally:
+        feed.unlink(missing_ok=True)
 
 
 def warm_pool(qps: float, growth: float, knee: float, cold_start_s: float) -> int:

@@ -25,6 +25,7 @@ from mlgate.stage import Job, Progress, inputs_of
 from mlgate.stages.benchmark import METRICS, device, nvml, scenarios
 from mlgate.stages.benchmark.account import account
 from mlgate.stages.benchmark.campaign import Campaign
+from mlgate.stages.benchmark.cold_start import cold_starts
 from mlgate.stages.benchmark.failure import told
 from mlgate.stages.benchmark.findings import Findings, derive
 from mlgate.stages.benchmark.load import closed_loop
@@ -148,7 +149,7 @@ def _first_looks(run: Campaign) -> None:
                 run.ramping.go(scenario.rounds, now + 0.6 * (run.deadline - now))
         elif isinstance(scenario, ColdStartSpec):
             if not run.out_of_time():
-                run.cold = scenarios.cold_starts(
+                run.cold = cold_starts(
                     run.target, run.baseline, scenario.spawns, run.job.workdir, run.deadline
                 )
         else:

@@ -14,7 +14,6 @@ from pydantic import JsonValue
 from mlgate.errors import StageError
 from mlgate.quantity import seconds
 from mlgate.stages.benchmark import capacity, compare, schedule
-from mlgate.stages.benchmark.cold_start import ColdStart, engine_build, start_cold, write_feed
 from mlgate.stages.benchmark.load import Trace, closed_loop, open_loop, warm_up
 from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.recording import MOST
@@ -373,40 +372,3 @@ class Comparing:
     def filtered(self) -> bool:
         """Whether interrupted queries can be told: one thread, on the CPU."""
         return self.target.runtime.provider == "cpu" and self.target.runtime.threads == 1
-
-
-@dataclass(frozen=True)
-class ColdStarts:
-    """Fresh processes of the model; what building TensorRT's engine took (ns), where there is one;
-    and the peak memory of one fresh process of the baseline (bytes)."""
-
-    starts: list[ColdStart]
-    engine_build: int | None
-    baseline_rss: int | None
-
-
-def cold_starts(
-    target: Target, baseline: Path | None, spawns: int, folder: Path, deadline: float
-) -> ColdStarts:
-    """Fresh processes, one after another; one at least, more while there is time."""
-
-    def start(runtime: Runtime, model: Path = target.path) -> ColdStart:
-        # An engine takes minutes to build, whatever the time limit says.
-        longest = 120.0 if runtime.provider != "tensorrt" else 1800.0
-        return start_cold(model, runtime, feed, longest)
-
-    feed = folder / "cold_start_feed.npz"
-    write_feed(target.feeds()[0], [port.name for port in target.ports], feed)
-    starts = []
-    try:
-        for _ in range(spawns):
-            starts.append(start(target.runtime))
-            if time.monotonic() > deadline:
-                break
-        built = engine_build(start, target.runtime, folder / "unbuilt")
-        other = None
-        if baseline is not None and time.monotonic() < deadline:
-            other = start(target.runtime, baseline).peak_rss or None
-        return ColdStarts(starts, built, other)
-    finally:
-        feed.unlink(missing_ok=True)
