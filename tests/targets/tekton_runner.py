@@ -143,13 +143,16 @@ class Cluster:
         results.mkdir(parents=True)
         run = TaskRun("Succeeded")
         for step in spec["steps"]:
+            known = values
+            if "ref" in step:
+                step, known = self._action(step, values, results)
             assert "script" not in step
-            env = _environment(step["env"], values, secrets)
-            words = [_expanded(_replaced(w, values), env) for w in step["args"]]
+            env = _environment(step["env"], known, secrets)
+            words = [_expanded(_replaced(w, known), env) for w in step["args"]]
             assert step["command"] == ["mlgate"]
             done = subprocess.run(
                 [str(self.command), *(w.replace("/tekton/results", str(results)) for w in words)],
-                cwd=_replaced(step["workingDir"], values),
+                cwd=_replaced(step["workingDir"], known),
                 env={"PATH": os.environ["PATH"], **env},
                 capture_output=True,
                 text=True,
@@ -169,11 +172,32 @@ class Cluster:
                 return run
         return run
 
+    def _action(
+        self, step: Mapping[str, Any], values: Mapping[str, str], results: Path
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The StepAction that a step refers to, and what it knows: its own parameters only.
+
+        Its results are a step's; that the task hands them on under their names is taken as given.
+        """
+        spec = next(
+            m["spec"]
+            for m in self.manifests
+            if (m["kind"], m["metadata"].get("name")) == ("StepAction", step["ref"]["name"])
+        )
+        given = {row["name"]: _replaced(row["value"], values) for row in step["params"]}
+        known = {
+            f"params.{r['name']}": given.get(r["name"], r.get("default")) for r in spec["params"]
+        }
+        known |= {
+            f"step.results.{r['name']}.path": f"{results}/{r['name']}" for r in spec["results"]
+        }
+        return {**spec, **{k: v for k, v in step.items() if k == "onError"}}, known
+
 
 def _replaced(text: str, values: Mapping[str, str]) -> str:
     """Tekton's variables, replaced in the text once."""
     return re.sub(
-        r"\$\(((?:params|workspaces|context)\.[^)]+)\)", lambda match: values[match[1]], text
+        r"\$\(((?:params|workspaces|context|step)\.[^)]+)\)", lambda match: values[match[1]], text
     )
 
 

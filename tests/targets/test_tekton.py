@@ -212,7 +212,7 @@ def test_parameters_are_values_and_nothing_else(tmp_path: Path, text: str) -> No
         "json.dumps([sys.argv[1:], dict(os.environ)]))\n"
     )
     echo.chmod(0o755)
-    names = ["spec", "stage", "compiled", "profile", "params"]
+    names = ["spec", "stage", "compiled", "run-id", "event", "profile", "params"]
     task = tasks.run_task()
     given: list[Value] = [{"name": name, "value": f"$(params.{name})"} for name in names]
     whole = {
@@ -235,7 +235,7 @@ def test_parameters_are_values_and_nothing_else(tmp_path: Path, text: str) -> No
     cluster.run(dict.fromkeys(names, text), {"source": tmp_path}, secrets={"SIGNING_KEY": "s3cret"})
     words, env = json.loads((tmp_path / "called").read_text())
     assert words[:3] == ["run", "--exit", "--tekton"]
-    assert {env[f"MLGATE_{name.upper()}"] for name in names} == {text}
+    assert {env[f"MLGATE_{name.upper().replace('-', '_')}"] for name in names} == {text}
     assert not list(tmp_path.rglob("pwned"))
 
 
@@ -332,6 +332,47 @@ def test_parts_of_a_plan_drop_what_is_known(
         assert status == "Succeeded", {n: t.log for n, t in run.runs.items()}
     plans = ["mlgate-plan", *(f"mlgate-plan-{number}" for number in range(2, 7))]
     assert run.started == [*plans, "mlgate-verdict"]
+
+
+def test_others_may_use_the_step(source: Path, forked: Path, tmp_path: Path) -> None:
+    """The StepAction in a task of somebody else's: its results say how the stage ended."""
+    step: dict[str, Value] = {
+        "name": "gate",
+        "ref": {"name": "mlgate-run-step"},
+        "params": [
+            {"name": "source", "value": "$(workspaces.source.path)"},
+            {"name": "stage", "value": "$(params.stage)"},
+        ],
+    }
+    task: dict[str, Value] = {
+        "workspaces": [{"name": "source"}],
+        "params": [{"name": "stage"}],
+        "results": [{"name": "outcome", "type": "string"}],
+        "steps": [step],
+    }
+    pipeline_run = {
+        "kind": "PipelineRun",
+        "metadata": {"generateName": "theirs-"},
+        "spec": {
+            "pipelineSpec": {
+                "tasks": [
+                    {
+                        "name": "theirs",
+                        "taskSpec": task,
+                        "params": [{"name": "stage", "value": "data"}],
+                        "workspaces": [{"name": "source", "workspace": "source"}],
+                    }
+                ]
+            }
+        },
+    }
+    spec = (source / "mlgate.yaml").read_text()
+    for limit, outcome in (("max: 10", "pass"), ("max: 4", "fail")):
+        (source / "mlgate.yaml").write_text(spec.replace("max: 10", limit, 1))
+        files = {"step": dump(tasks.step_action()), "run": json.dumps(pipeline_run)}
+        run = Cluster.of(files, forked, tmp_path / "pods")
+        assert run.run({}, {"source": source}) == ("Succeeded" if outcome == "pass" else "Failed")
+        assert run.runs["theirs"].results == {"outcome": outcome}, run.runs["theirs"].log
 
 
 @pytest.mark.parametrize("pushed", [True, False])

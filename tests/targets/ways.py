@@ -3,7 +3,9 @@
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.actions.runner import Runner
 from tests.fakes.fixtures import pipeline, workflow
@@ -34,15 +36,17 @@ def spec_of(data: str, int8: str, other: str) -> str:
 
 
 def verdicts(
-    folder: Path, spec: str, mlgate: Path
+    folder: Path, spec: str, mlgate: Path, files: Mapping[str, bytes] = MappingProxyType({})
 ) -> tuple[dict[str, bytes], dict[str, bool], dict[str, float]]:
     """What each way says of one spec: `verdict.json`, whether it is green, and the seconds it took.
 
-    The ways are local, github, and tekton with the API fields of `beta` and of `stable`.
+    `files` lie in the project beside `a.bin`. The ways are local, github, and tekton with the API fields of `beta` and of `stable`.
     """
     project = folder / "project"
     project.mkdir(parents=True)
-    (project / "a.bin").write_bytes(b"hello")
+    for path, content in {"a.bin": b"hello", **files}.items():
+        (project / path).parent.mkdir(exist_ok=True)
+        (project / path).write_bytes(content)
     (project / "mlgate.yaml").write_text(spec)
     said: dict[str, bytes] = {}
     green: dict[str, bool] = {}
