@@ -214,10 +214,11 @@ def wiring(folder: Path) -> dict[str, dict[str, str | None]]:
     None: from outside. Raises `StoreError` for a record that cannot be read.
     """
     with _reading(folder):
-        return {
-            row["id"]: {str(port): source for port, source in row["from"].items()}
-            for row in _recorded(folder)["stages"]
-        }
+        found = {row["id"]: dict(row["from"]) for row in _recorded(folder)["stages"]}
+        for source in (source for ports in found.values() for source in ports.values()):
+            if not isinstance(source, str | None):
+                raise TypeError(source)
+    return found
 
 
 @contextlib.contextmanager

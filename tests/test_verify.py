@@ -370,16 +370,20 @@ def test_what_cannot_be_read_is_an_error(runs: Runs, spoil: Callable[[Path], obj
         runs.verify(checked, spec=None)
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a\0b", ".", "..", "", "a" * 300])
+@pytest.mark.parametrize("name", ["../x", "sub/x", "a\0b", ".", "..", "", "a" * 300])
 def test_a_stage_leads_nowhere_out_of_the_record(runs: Runs, name: str) -> None:
     checked = runs.run()
     _row(runs, checked, "other", id=name)
     record = Record(checked.folder)
+    (checked.folder / "evidence/sub").mkdir()
     if len(name) > 255:
         with pytest.raises(StoreError):
             verify(record, spec=runs.spec())
-    else:
-        assert "MG401" in codes(verify(record, spec=runs.spec()))
+        return
+    if "/" in name:  # where it would lead lies the very evidence
+        lured = checked.folder / "evidence" / f"{name}.json"
+        shutil.copy(checked.folder / "evidence/other.json", lured)
+    assert "MG401" in codes(verify(record, spec=runs.spec()))
 
 
 @pytest.fixture
@@ -420,6 +424,61 @@ def test_no_flipped_byte_is_overlooked(byte_by_byte: tuple[Runs, Checked], data:
     path.write_bytes(before)
     assert code in (1, 2, 3) or same_spec
     assert codes(runs.verify(checked, str(runs.folder / "candidate.bin"))) == []
+
+
+_JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+def _places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Every place within a JSON value."""
+    found = [path]
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            found += _places(item, (*path, key))
+    return found
+
+
+def _with(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    changed: Any = dict(value) if isinstance(value, dict) else list(value)
+    changed[path[0]] = _with(value[path[0]], path[1:], new)
+    return changed
+
+
+@settings(
+    max_examples=300, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+@given(data=st.data(), at_hand=st.booleans())
+def test_any_other_json_is_refused_or_an_error(
+    byte_by_byte: tuple[Runs, Checked], data: Any, at_hand: bool
+) -> None:
+    """Whatever stands at any place of the record: an answer or an error of ours, never a pass."""
+    runs, checked = byte_by_byte
+    path = checked.folder / data.draw(st.sampled_from(["verdict.json", "run.json"]))
+    before = path.read_bytes()
+    document = json.loads(before)
+    place = data.draw(st.sampled_from(_places(document)))
+    changed = _with(document, place, data.draw(_JSON))
+    try:
+        path.write_bytes(canonical(changed))
+    except ValueError:  # NaN, or a number that JSON has no room for
+        path.write_text(json.dumps(changed))
+    try:
+        found = runs.verify(checked, spec=runs.spec() if at_hand else None)
+        passed, same = found.verified, path.name == "run.json"
+    except MlgateError:
+        passed = same = False
+    finally:
+        path.write_bytes(before)
+    assert not passed or same or changed == document  # times and hosts of run.json prove nothing
 
 
 Call = Callable[..., Result]
