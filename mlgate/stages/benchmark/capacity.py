@@ -35,7 +35,8 @@ class Step:
     """One rate that was offered, and what came of it. Times in nanoseconds, rate per second.
 
     `response` is the percentile that the promise is about, with the bias of a short step taken
-    out (`_unbiased`); `p99` is as seen. `kept`: no backlog grew.
+    out (`_unbiased`); `p99` is as seen. `kept`: no backlog grew. `late`: by how much its queries
+    started late on average although a server was free.
     """
 
     round: int
@@ -46,6 +47,7 @@ class Step:
     response: float
     p99: float
     kept: bool
+    late: float = 0.0
 
     def row(self) -> dict[str, float | int | bool]:
         """As JSON."""
@@ -73,6 +75,7 @@ def step_of(round_: int, rate: float, arrivals: Integers, trace: Trace, percenti
         response=_unbiased(settled, percentile) if len(ordered) else worst,
         p99=percentile_of(ordered, 0.99) if len(ordered) else worst,
         kept=kept,
+        late=float(trace.late.mean()) if trace.late is not None and len(trace.late) else 0.0,
     )
 
 

@@ -24,6 +24,7 @@ from mlgate.stages.benchmark.statistics import (
 Labels = Mapping[str, object]
 
 _NO_KNEE: Final = "no rate kept the promise in any round"
+_NOTABLY_LATE: Final = 0.1
 _UNSTEADY: Final = (
     "the GPU was not steady (still warming up, or its clocks slowed): nothing passes on this"
 )
@@ -86,6 +87,7 @@ def _loads(recording: Recording, confidences: Sequence[float]) -> Iterator[Measu
             because = _too_few(found, percentile, looks)
             if unsteady:
                 found, because = open_ended(found), (_UNSTEADY,)
+            because += _others(float(load.get("late_share", 0.0)))  # type: ignore[arg-type]
             yield estimated(f"latency_ms.{name}", found, "ms", labels, 1e-6, because)
         done = np.concatenate([[0], recording.series[f"{key}.completed"]]).astype(np.int64)
         rows = int(load["batch"])  # type: ignore[arg-type]
@@ -186,7 +188,8 @@ def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measureme
             unmeasured("capacity.knee_qps", why, unit="qps"),
             unmeasured("capacity.max_inflight", why, unit="count"),
         ]
-    rows = [estimated("capacity.knee_qps", capacity.knee, "qps")]
+    because = _others(_late_share(ramp["steps"]))
+    rows = [estimated("capacity.knee_qps", capacity.knee, "qps", because=because)]
     overload = ramp["overload"]
     if not overload:
         inflight = float(capacity.limits[-1])
@@ -196,6 +199,25 @@ def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measureme
     in_time = last["goodput"] / (capacity.knee.value * float(ramp["percentile"]))
     rows.append(measured("capacity.overload_goodput", in_time))
     return rows
+
+
+def _late_share(steps: Sequence[Mapping[str, Any]]) -> float:
+    """Late starts as a share of all response times, over steps without a backlog."""
+    kept = [step for step in steps if step["kept"]]
+    total = sum(step["mean"] * step["completed"] for step in kept)
+    return (
+        float(sum(step.get("late", 0.0) * step["completed"] for step in kept) / total)
+        if total
+        else 0.0
+    )
+
+
+def _others(late: float) -> tuple[str, ...]:
+    """What is said when other work on the machine makes up much of the response times."""
+    if late < _NOTABLY_LATE:
+        return ()
+    share = f"{100 * late:.0f} % or more of the response times is other work on this machine"
+    return (f"{share}: queries started late although a server was free",)
 
 
 def rate_at_promise(
@@ -220,8 +242,8 @@ def _cost(
         why = "price_usd_per_hour is not given"
         return [unmeasured(name, why, unit="USD")]
     rate = rate_at_promise(recording, capacity, confidences)
+    ramp: Mapping[str, Any] = recording.facts.get("ramp") or {}  # type: ignore[assignment]
     if rate is None or rate.value <= 0:
-        ramp: Mapping[str, Any] = recording.facts.get("ramp") or {}  # type: ignore[assignment]
         why = f"no knee was found: {ramp.get('failed') or _NO_KNEE}" if ramp else "no rate"
         return [unmeasured(name, why, unit="USD")]
     energies = _joules(recording.facts)
@@ -232,7 +254,8 @@ def _cost(
         float(np.mean(energies)) if energies else None,
         float(terms["usd_per_kwh"]),
     )
-    return [estimated(name, found, "USD")]
+    because = _others(_late_share(ramp["steps"])) if ramp else ()
+    return [estimated(name, found, "USD", because=because)]
 
 
 def _joules(facts: Mapping[str, Any]) -> list[float]:

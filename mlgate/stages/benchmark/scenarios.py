@@ -94,6 +94,7 @@ class Load:
         if trace.late is not None and len(trace.late):
             late = np.sort(trace.late)
             self.notes["late_p99_us"] = round(float(late[int(0.99 * len(late))]) / 1e3, 1)
+            self.notes["late_share"] = round(float(late.sum() / trace.latency.sum()), 4)
 
     def _add(self, trace: Trace) -> None:
         offset = int(self.completed[-1]) if len(self.completed) else 0

@@ -190,3 +190,22 @@ def test_every_confidence_has_its_interval() -> None:
             assert row.ratio[0].low is not None
             assert row.ratio[2].low is not None
             assert row.ratio[0].low > row.ratio[2].low
+
+
+def test_late_starts_are_told_beside_the_knee_its_cost_and_the_latencies() -> None:
+    def recording(late: float) -> Recording:
+        step = {"offered": 100, "completed": 100, "mean": 2e6, "p99": 2e6, "late": late * 2e6}
+        steps = [
+            {**step, "round": r, "rate": rate, "response": one, "kept": True}
+            for r in range(2)
+            for rate, one in ((100.0, 1e6), (120.0, 4e6))
+        ]
+        ramp: dict[str, Any] = {"steps": steps, "overload": [], "limit": 2e6, "percentile": 0.5}
+        plain, series = closed(100, late_share=late)
+        return Recording({**plain, "ramp": {**ramp, "workers": 1, "looks": 1}}, series)
+
+    for name in ("capacity.knee_qps", "cost_usd_per_million", "latency_ms.p50"):
+        assert measurement(recording(0.05), name).because == ()
+        said = measurement(recording(0.42), name).because
+        assert said
+        assert said[0].startswith("42 % or more of the response times is other work")
