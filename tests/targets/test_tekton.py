@@ -15,6 +15,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlgate.cli.outputs import to_tekton
+from mlgate.evidence import Artifact, Evidence
+from mlgate.report import Ran, Report
 from mlgate.stages import STAGES
 from mlgate.targets import tasks, tekton
 from mlgate.targets.jobs import name_of
@@ -24,7 +27,7 @@ from tests.actions.runner import ROOT
 from tests.fakes.fixtures import SMALL, pipeline
 from tests.fakes.hostile import HOSTILE
 from tests.targets.tekton_checks import problems
-from tests.targets.tekton_runner import Cluster
+from tests.targets.tekton_runner import MESSAGE_BYTES, Cluster, message_bytes
 
 CHECKED = ["data", "other", "int8", "latency", "release"]
 PIPELINE = "tekton/mlgate-pipeline.yaml"
@@ -332,6 +335,32 @@ def test_parts_of_a_plan_drop_what_is_known(
         assert status == "Succeeded", {n: t.log for n, t in run.runs.items()}
     plans = ["mlgate-plan", *(f"mlgate-plan-{number}" for number in range(2, 7))]
     assert run.started == [*plans, "mlgate-verdict"]
+
+
+@pytest.mark.parametrize("uses", STAGES)
+def test_all_results_of_a_stage_fit_into_a_termination_message(uses: str, tmp_path: Path) -> None:
+    """With names as long as any; a result that was left out would not be attested."""
+    digest = f"sha256:{'f' * 64}"
+    outputs = {
+        port: Artifact(name="n" * 64, digest=digest, size_bytes=1) for port in STAGES[uses].outputs
+    }
+    evidence = Evidence(uses=uses, inputs={}, outputs=outputs)
+    stage = "s" * 63
+    report = Report(
+        name="x" * 200,
+        spec_digest=digest,
+        profile=None,
+        confidence=0.95,
+        uses={stage: uses},
+        lines={stage: 1},
+        results={stage: Ran(evidence, digest, (), (), False)},
+    )
+    to_tekton(report, file="mlgate.yaml", folder=tmp_path)
+    said = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    spec = yaml.safe_load(dump(tasks.stage_task(STAGES[uses])))["spec"]
+    assert set(said) == {row["name"] for row in spec["results"]}
+    assert sum(len(name) + len(text) for name, text in said.items()) < 2048
+    assert message_bytes(said) < MESSAGE_BYTES
 
 
 def test_others_may_use_the_step(source: Path, forked: Path, tmp_path: Path) -> None:
