@@ -22,8 +22,8 @@ _MOST_POINTS: Final = 400  # 80,000 slopes; of a longer history the last ones co
 class Trend:
     """Growth a week as a share (0.1: ten percent), its one-sided bounds, and what is behind it.
 
-    `n` is the number of points, `days` how far the first and the last are apart; of points at
-    one time there is no growth, and an end that the points do not bound is None.
+    `n` is the number of points, `days` how far the first and the last are apart; within a day
+    there is no growth, and an end that the points do not bound is None.
     """
 
     growth: float | None
@@ -47,21 +47,22 @@ def weekly_growth(
     if not all(math.isfinite(value) and value > 0 for value in values):
         raise ValueError("a growth is of finite numbers above 0")
     points = sorted(zip(days, map(math.log, values), strict=True))[-_MOST_POINTS:]
+    apart = points[-1][0] - points[0][0] if points else 0.0
+    if apart < LEAST_DAYS:  # noise of minutes, drawn out to a week, is no growth
+        return Trend(None, None, None, len(points), apart)
     slopes = sorted(
         (later[1] - earlier[1]) / (later[0] - earlier[0])
         for i, later in enumerate(points)
         for earlier in points[:i]
         if later[0] > earlier[0]
     )
-    if not slopes:
-        return Trend(None, None, None, len(points), 0.0)
     low, high = _interval(slopes, len(points), confidence)
     return Trend(
         growth=_weekly(median(slopes)),
         low=None if low is None else _weekly(low),
         high=None if high is None else _weekly(high),
         n=len(points),
-        days=points[-1][0] - points[0][0],
+        days=apart,
     )
 
 
@@ -73,7 +74,9 @@ def judge(
     The whole interval has to be within the limit. A short history is inconclusive, never a pass.
     """
     outcome, says = Outcome.INCONCLUSIVE, f"may or may not be ≤ {percent(limit)}"
-    if found.n < LEAST_POINTS or found.days < LEAST_DAYS:
+    if found.growth is None:
+        says = f"to hold against {percent(limit)}: {LEAST_POINTS} runs over a day are the least"
+    elif found.n < LEAST_POINTS:
         says += f": {LEAST_POINTS} runs over a day are the least"
     elif found.low is not None and found.low > limit:
         outcome, says = Outcome.FAIL, f"> {percent(limit)}"
@@ -96,12 +99,13 @@ def words(found: Trend) -> str:
     runs = f"{found.n} run{'' if found.n == 1 else 's'} over {found.days:.3g} days"
     if found.growth is None:
         return f"has no growth yet ({runs})"
-    ends = f"[{percent(found.low)}, {percent(found.high)}]"
+    low = "−∞" if found.low is None else percent(found.low)
+    ends = f"[{low}, {percent(found.high)}]"
     return f"grows {percent(found.growth)} {ends} a week ({runs})"
 
 
 def percent(share: float | None) -> str:
-    """A share as people read it; an end that is open is ∞."""
+    """A share as people read it; an upper end that is open is ∞."""
     return "∞" if share is None else f"{100 * share:,.3g} %"
 
 

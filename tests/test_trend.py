@@ -47,6 +47,7 @@ def test_no_drift_is_rarely_called_one() -> None:
 def test_little_data_has_open_ends_and_what_has_no_logarithm_is_an_error() -> None:
     assert weekly_growth([0, 1], [1.0, 1.1]).low is None
     assert weekly_growth([1, 1], [1.0, 1.1]) == Trend(None, None, None, 2, 0.0)
+    assert weekly_growth([1, 1.9], [1.0, 9.0]).growth is None
     assert weekly_growth([], []).growth is None
     for bad in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="above 0"):
@@ -89,7 +90,6 @@ def test_only_the_last_points_of_a_very_long_history_count() -> None:
         (None, None, 8, 1.0, "inconclusive"),
         (-0.1, 0.1, 7, 30.0, "inconclusive"),
         (0.11, 0.3, 7, 30.0, "inconclusive"),
-        (-0.1, 0.1, 80, 0.9, "inconclusive"),
     ],
 )
 def test_the_whole_interval_is_held_against_the_limit_and_a_short_history_never_passes(
@@ -98,4 +98,11 @@ def test_the_whole_interval_is_held_against_the_limit_and_a_short_history_never_
     found = judge("m", {"a": "b"}, Trend(0.1, low, high, n, days), 0.1, "s: m")
     assert found.outcome == outcome
     assert (found.low, found.high, found.limit) == (low, high, "growth ≤ 10 % a week")
-    assert ("are the least" in found.message) == (n < 8 or days < 1)
+    assert ("are the least" in found.message) == (n < 8)
+
+
+def test_a_growth_that_is_not_there_never_passes() -> None:
+    found = judge("m", {}, Trend(None, None, None, 80, 0.9), 0.1, "s: m")
+    assert (found.outcome, found.observed) == ("inconclusive", None)
+    assert "has no growth yet (80 runs over 0.9 days)" in found.message
+    assert "8 runs over a day are the least" in found.message
