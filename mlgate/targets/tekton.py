@@ -354,7 +354,10 @@ def _on_event(
                 "pipelinesascode.tekton.dev/on-target-branch": f"[{settings.branch}]",
                 "pipelinesascode.tekton.dev/pipeline": PIPELINE,
                 "pipelinesascode.tekton.dev/task": f"[{', '.join(['git-clone', *tasks])}]",
-                "pipelinesascode.tekton.dev/cancel-in-progress": "true",
+                # What a push has begun to move is not stopped halfway by the next one.
+                "pipelinesascode.tekton.dev/cancel-in-progress": (
+                    "true" if event == "pull_request" else "false"
+                ),
                 "pipelinesascode.tekton.dev/max-keep-runs": "5",
             },
         },

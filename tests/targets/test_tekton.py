@@ -180,6 +180,21 @@ def test_every_mutation_is_found(project: Path, name: str) -> None:
     assert any(said in problem for problem in problems(*files.values()))
 
 
+def test_a_push_is_not_stopped_by_the_next(project: Path) -> None:
+    files = pipeline(project)
+    for event, cancelled in (("push", "false"), ("pull-request", "true")):
+        run = yaml.safe_load(files[f".tekton/mlgate-{event}.yaml"])
+        about = run["metadata"]["annotations"]
+        assert about["pipelinesascode.tekton.dev/cancel-in-progress"] == cancelled
+        assert about["pipelinesascode.tekton.dev/on-event"] == f"[{event.replace('-', '_')}]"
+        named = about["pipelinesascode.tekton.dev/task"].strip("[]").split(", ")
+        assert named[0] == "git-clone"
+        assert set(named[1:]) == {path for path in files if path.startswith("tekton/tasks/")}
+        assert about["pipelinesascode.tekton.dev/pipeline"] in files
+        given = {row["name"]: row["value"] for row in run["spec"]["params"]}
+        assert given["event"] == event.replace("-", "_")
+
+
 def test_every_task_is_safe_by_construction(project: Path) -> None:
     manifests = [
         m
