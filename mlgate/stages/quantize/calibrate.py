@@ -7,6 +7,7 @@ and every method's ranges are read off the same histograms.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -93,11 +94,18 @@ class Calibration:
     samples: int
 
 
-def calibrate(model: onnx.ModelProto, batches: Iterable[Feeds], *, threads: int = 1) -> Calibration:
-    """Run every batch once, in order, and keep sums only."""
+def calibrate(
+    model: onnx.ModelProto,
+    batches: Iterable[Feeds],
+    *,
+    threads: int = 1,
+    folder: Path | None = None,
+) -> Calibration:
+    """Run every batch once, in order, and keep sums only. `folder`: where a large model's weights are."""
     graph = Graph(model)
     axes = _channel_axes(graph)
-    session = Session(_with_activations(graph), name="the model with its activations as outputs")
+    name = "the model with its activations as outputs"
+    session = Session(_with_activations(graph), name=name, folder=folder)
     floats = {port.name for port in session.outputs if port.dtype == "float32"}
     inputs = {port.name for port in session.inputs if port.dtype == "float32"}
     activations: dict[str, Activation] = {}

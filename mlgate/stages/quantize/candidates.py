@@ -24,6 +24,7 @@ from mlgate.stages.quantize.calibrate import Calibration
 from mlgate.stages.quantize.graph import (
     QUANTIZABLE,
     Graph,
+    copied,
     in_order,
     names_of,
     opset_of,
@@ -76,7 +77,10 @@ class Candidate:
 
 @dataclass
 class Workshop:
-    """Builds candidates of one prepared model; ranges and biases are worked out once each."""
+    """Builds candidates of one prepared model; ranges and biases are worked out once each.
+
+    `folder` is where the weights of a model over 2 GiB lie; its biases are not corrected.
+    """
 
     model: onnx.ModelProto
     calibration: Calibration
@@ -84,6 +88,7 @@ class Workshop:
     provider: str
     correct: bool
     workdir: Path
+    folder: Path | None = None
     _ranges: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     _inferred: onnx.ModelProto | None = None
     _axes: dict[str, int] | None = None
@@ -115,7 +120,7 @@ class Workshop:
         """Nodes whose weights can be stored in int8, and the axis that their scales lie on."""
         if self._axes is None:
             names = [n for n in quantizable(self.model) if n not in self.excluded]
-            self._axes = storable(self.model, names, self.calibration.activations)
+            self._axes = storable(self.model, names, self.calibration.activations, self.folder)
         return self._axes
 
     def _build(self, candidate: Candidate, only: Sequence[str]) -> onnx.ModelProto:
@@ -173,7 +178,7 @@ class Workshop:
         if self.correct:
             kept = {node.name for node in model.graph.node} - set(names)
             model, _ = correct_biases(model, self.calibration.activations, kept=kept, axes=axes)
-        return store_weights(model, axes)
+        return store_weights(model, axes, self.folder)
 
     def _biased(
         self, candidate: Candidate, excluded: Sequence[str], only: Sequence[str]
@@ -183,9 +188,7 @@ class Workshop:
             self._inferred = onnx.shape_inference.infer_shapes(self.model)
             add_infer_metadata(self._inferred)
         if not self.correct:
-            copy = onnx.ModelProto()
-            copy.CopyFrom(self._inferred)
-            return copy
+            return copied(self._inferred, self.folder)
         # Weights that are stored in int8 are rounded too.
         kept = set(excluded) - set(candidate.stored)
         if only:
@@ -201,8 +204,7 @@ class Workshop:
         return corrected
 
     def _half(self, excluded: list[str]) -> onnx.ModelProto:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(self.model)
+        copy = copied(self.model, self.folder)
         half: onnx.ModelProto = convert_float_to_float16(
             copy, keep_io_types=True, node_block_list=excluded or None
         )
@@ -210,8 +212,7 @@ class Workshop:
 
     def _dynamic(self, excluded: list[str]) -> onnx.ModelProto:
         out = self.workdir / "candidate.onnx"
-        copy = onnx.ModelProto()
-        copy.CopyFrom(self.model)
+        copy = copied(self.model, self.folder)
         try:
             quantize_dynamic(
                 copy, out, per_channel=True, nodes_to_exclude=excluded, weight_type=QuantType.QInt8
@@ -228,8 +229,7 @@ class Workshop:
             MatMulNBitsQuantizer,
         )
 
-        copy = onnx.ModelProto()
-        copy.CopyFrom(self.model)
+        copy = copied(self.model, self.folder)
         quantizer = MatMulNBitsQuantizer(
             copy,
             bits=bits,

@@ -37,9 +37,13 @@ _QUANTIZED: Final = {
 
 @dataclass(frozen=True)
 class Graph:
-    """Look-ups into one model's main graph. Changing `model` does not change them."""
+    """Look-ups into one model's main graph. Changing `model` does not change them.
+
+    `folder` is where the weights of a large model lie.
+    """
 
     model: onnx.ModelProto
+    folder: Path | None = None
     weights: Mapping[str, onnx.TensorProto] = field(init=False)
     producers: Mapping[str, onnx.NodeProto] = field(init=False)
     consumers: Mapping[str, list[onnx.NodeProto]] = field(init=False)
@@ -69,7 +73,7 @@ class Graph:
 
     def array(self, name: str) -> Array:
         """A constant's values."""
-        values: Array = numpy_helper.to_array(self.weights[name])
+        values: Array = numpy_helper.to_array(self.weights[name], base_dir=str(self.folder or ""))
         return values
 
     def bytes_of(self, node: onnx.NodeProto) -> int:
@@ -78,9 +82,13 @@ class Graph:
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """The model with its external data. Raises `StageError` for what is not a valid model."""
+    """The model with its external data. Raises `StageError` for what is not a valid model.
+
+    Of a model over 2 GiB, which no protobuf can hold, only the graph: its weights stay outside.
+    """
     try:
-        model = onnx.load(str(path))
+        large = size_on_disk(path) > LARGEST
+        model = onnx.load(str(path), load_external_data=not large)
     except FileNotFoundError as error:
         missing = Path(error.filename or path).name
         raise StageError(
@@ -99,10 +107,24 @@ def load(path: Path) -> onnx.ModelProto:
             hint="is it complete? an empty file reads as an empty model",
         )
     try:
-        onnx.checker.check_model(str(path) if model.ByteSize() > LARGEST else model)
+        onnx.checker.check_model(str(path) if large else model)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise StageError(f"{path.name} is not a valid ONNX model: {first_line(error)}") from None
     return model
+
+
+def weights_outside(model: onnx.ModelProto) -> bool:
+    """Whether some weights are in a file beside the model, as those of a large one are."""
+    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
+
+
+def copied(model: onnx.ModelProto, folder: Path | None = None) -> onnx.ModelProto:
+    """A copy, with the weights that lie in `folder`."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if folder is not None:
+        onnx.load_external_data_for_model(copy, str(folder))
+    return copy
 
 
 def size_on_disk(path: Path) -> int:

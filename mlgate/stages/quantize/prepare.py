@@ -33,6 +33,8 @@ def prepare(source: onnx.ModelProto, steps: Sequence[str], probe: Feeds, workdir
     A step that changes an output by more than 1e-4 of its largest value is dropped.
     """
     account: dict[str, str] = {}
+    if graph.weights_outside(source):
+        return _unprepared(source, steps)
     reference = _outputs(source, probe)
     model = graph.named(source)
     opset = graph.opset_of(model)
@@ -55,21 +57,25 @@ def prepare(source: onnx.ModelProto, steps: Sequence[str], probe: Feeds, workdir
     return Prepared(model, account)
 
 
+def _unprepared(source: onnx.ModelProto, steps: Sequence[str]) -> Prepared:
+    """A model over 2 GiB, as it is: its weights are not changed before they are quantized."""
+    opset = graph.opset_of(source)
+    if opset < graph.OLDEST_OPSET:
+        raise StageError(
+            f"a model over 2 GiB cannot be lifted from opset {opset}",
+            hint=f"export it with opset {graph.OLDEST_OPSET} or later",
+        )
+    said = "left out: the model is over 2 GiB"
+    return Prepared(graph.named(source), dict.fromkeys(steps, said))
+
+
 def _preprocessed(model: onnx.ModelProto, workdir: Path) -> tuple[onnx.ModelProto | None, str]:
     before, after = workdir / "prepare.in.onnx", workdir / "prepare.out.onnx"
-    large = model.ByteSize() > graph.LARGEST
     try:
-        onnx.save(model, str(before), save_as_external_data=large)
+        onnx.save(model, str(before))
         with contextlib.redirect_stdout(io.StringIO()):
             # Symbolic shape inference wants sympy, which nothing else here does.
-            quant_pre_process(
-                before,
-                after,
-                skip_symbolic_shape=True,
-                save_as_external_data=large,
-                all_tensors_to_one_file=True,
-                external_data_location=after.name + ".data" if large else None,
-            )
+            quant_pre_process(before, after, skip_symbolic_shape=True)
         return onnx.load(str(after)), "shapes inferred, constants and normalization folded"
     except Exception as error:  # noqa: BLE001 (whatever fails, the step is left out)
         return None, f"dropped: {first_line(error)}"

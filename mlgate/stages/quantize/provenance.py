@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from pydantic import JsonValue
 
 from mlgate.errors import StageError
@@ -51,12 +52,16 @@ def finished(
     del model.metadata_props[:]
     for key in sorted(properties):
         model.metadata_props.append(onnx.StringStringEntryProto(key=key, value=properties[key]))
-    if model.ByteSize() > LARGEST:
+    try:
+        data = bytes(model.SerializeToString(deterministic=True))
+    except (EncodeError, ValueError):
+        data = None  # a protobuf ends at 2 GiB
+    if data is None or len(data) > LARGEST:
         raise StageError(
-            f"{candidate.name} has {model.ByteSize():,} bytes, over the 2 GiB of one ONNX file",
+            f"{candidate.name} is over the 2 GiB of one ONNX file",
             hint="a smaller scheme may fit: int4-weight",
         )
-    return bytes(model.SerializeToString(deterministic=True))
+    return data
 
 
 def instruction_sets() -> list[str]:

@@ -128,7 +128,10 @@ def _dataset(location: str) -> pads.Dataset:
         source: str | list[str] = location
         first = urlsplit(location).path
     elif Path(location).is_dir():
-        found = sorted(str(p) for p in Path(location).rglob("*") if p.suffix in _FORMATS)
+        inside = (p.relative_to(location) for p in Path(location).rglob("*"))
+        found = sorted(
+            str(Path(location, p)) for p in inside if p.suffix in _FORMATS and not _hidden(p)
+        )
         source, first = found, found[0] if found else location
     else:
         found = sorted(glob.glob(location, recursive=True)) or [location]
@@ -143,6 +146,11 @@ def _dataset(location: str) -> pads.Dataset:
         return pads.dataset(source, format=_FORMATS[suffix])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(shown(location), error) from None
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a file is no part of a folder, as its digest has it."""
+    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def _scan(dataset: pads.Dataset) -> pads.FragmentScanOptions | None:

@@ -139,15 +139,22 @@ def _searched(
     bench.inferences += len(next(iter(few.values()))) * (1 + len(prepared.account))
     _check_names(options.exclude, prepared.model, source)
     job.tell(Progress("calibrating"))
-    calibration = calibrate(prepared.model, parts.calibration.batches(size), threads=job.threads)
+    folder = None
+    if graph.weights_outside(prepared.model):
+        assert options.model is not None
+        folder = Path(job.inputs[options.model].location).parent
+    calibration = calibrate(
+        prepared.model, parts.calibration.batches(size), threads=job.threads, folder=folder
+    )
     bench.inferences += calibration.samples
     workshop = Workshop(
         model=prepared.model,
         calibration=calibration,
         excluded=options.exclude,
         provider=options.provider,
-        correct="bias-correct" in options.prepare,
+        correct="bias-correct" in options.prepare and folder is None,
         workdir=job.workdir,
+        folder=folder,
     )
     search = Search(
         bench=bench,
@@ -241,7 +248,14 @@ def _nothing_to_quantize(job: Job[Quantize], source: onnx.ModelProto, name: str)
 def _passed_through(
     job: Job[Quantize], bench: Bench, parts: Parts, path: Path, digest: str
 ) -> Evidence:
-    data = path.read_bytes()
+    model = graph.load(path)
+    if graph.weights_outside(model):
+        raise StageError(
+            f"{path.name} is over 2 GiB and cannot be handed on as one file",
+            hint="leave the stage out: it has nothing to quantize",
+        )
+    alone = path.stat().st_size == graph.size_on_disk(path)
+    data = path.read_bytes() if alone else model.SerializeToString(deterministic=True)
     answers_ = bench.answers_of(bench.source, parts.confirm)
     seen = Seen(answers_, answers_, parts.confirm.labels, parts.confirm.slices)
     rows = (*score(bench.scoring, seen), *bench.sizes(data), *_counts(bench, passes=0))

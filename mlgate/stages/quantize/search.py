@@ -154,7 +154,7 @@ class Search:
         output, size = self.bench.scoring.output, len(next(iter(self.probe.values())))
         if self._reference is None:
             source = self.workshop.model.SerializeToString(deterministic=True)
-            self._reference = outputs_of(source, self.probe, output)
+            self._reference = outputs_of(source, self.probe, output, self.workshop.folder)
             self.bench.inferences += size
         if candidate not in self.errors:
             found = outputs_of(data, self.probe, output)

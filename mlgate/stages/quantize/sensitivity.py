@@ -6,6 +6,7 @@ error of the whole model within a budget can be worked out from the layers', wit
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -67,7 +68,8 @@ def sensitivities(
     store: bool = True,
 ) -> list[Sensitivity]:
     """Of every group, worst error first; `store`: weights may be int8 where layers are float."""
-    reference = outputs_of(workshop.model.SerializeToString(deterministic=True), feeds, output)
+    source = workshop.model.SerializeToString(deterministic=True)
+    reference = outputs_of(source, feeds, output, workshop.folder)
     graph = Graph(workshop.model)
     nodes = {node.name: node for node in workshop.model.graph.node}
 
@@ -137,6 +139,6 @@ def relative_error(reference: Array, output: Array) -> float:
     return error if np.isfinite(error) else float("inf")
 
 
-def outputs_of(model: bytes, feeds: Feeds, output: str) -> Array:
-    """One output of a model for `feeds`."""
-    return next(Session(model).stream([feeds]))[output]
+def outputs_of(model: bytes, feeds: Feeds, output: str, folder: Path | None = None) -> Array:
+    """One output of a model for `feeds`; `folder` is where its weights lie, if not in it."""
+    return next(Session(model, folder=folder).stream([feeds]))[output]

@@ -32,6 +32,8 @@ _DTYPES: Final[Mapping[str, str]] = {
     "tensor(string)": "object",
 }
 
+_FOLDER: Final = "session.model_external_initializers_file_folder_path"
+
 
 @dataclass(frozen=True)
 class Port:
@@ -45,11 +47,16 @@ class Port:
 class Session:
     """A loaded model on the CPU. Raises `StageError` when onnxruntime refuses the model."""
 
-    def __init__(self, model: Path | bytes, *, name: str = "the model") -> None:
+    def __init__(
+        self, model: Path | bytes, *, name: str = "the model", folder: Path | None = None
+    ) -> None:
+        """`folder` is where weights lie that `model` does not hold itself."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
         options.log_severity_level = 4
+        if folder is not None:
+            options.add_session_config_entry(_FOLDER, str(folder))
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = ort.InferenceSession(source, options, ["CPUExecutionProvider"])

@@ -8,6 +8,7 @@ on the CPU); it is for size where int8 activations lose too much.
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,16 +17,20 @@ from onnx import helper, numpy_helper
 
 from mlgate.stages.quantize.bias import rounding_error
 from mlgate.stages.quantize.calibrate import Activation, Floats
-from mlgate.stages.quantize.graph import Graph, attribute
+from mlgate.stages.quantize.graph import Graph, attribute, copied
 
 _SMALLEST: Final = 256  # numbers: below, scales and nodes cost more than they save
 
 
-def store_weights(model: onnx.ModelProto, axes: Mapping[str, int]) -> onnx.ModelProto:
-    """A copy in which the weights of the nodes in `axes` are stored in int8, scaled by that axis."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    graph = Graph(copy)
+def store_weights(
+    model: onnx.ModelProto, axes: Mapping[str, int], folder: Path | None = None
+) -> onnx.ModelProto:
+    """A copy in which the weights of the nodes in `axes` are stored in int8, scaled by that axis.
+
+    Weights that lie in `folder` are read one by one.
+    """
+    copy = copied(model)
+    graph = Graph(copy, folder)
     unpacking: list[onnx.NodeProto] = []
     for node in copy.graph.node:
         weight = graph.weight_of(node)
@@ -51,17 +56,22 @@ def store_weights(model: onnx.ModelProto, axes: Mapping[str, int]) -> onnx.Model
     nodes = [*unpacking, *copy.graph.node]
     del copy.graph.node[:]
     copy.graph.node.extend(nodes)
+    if folder is not None:
+        onnx.load_external_data_for_model(copy, str(folder))  # the others
     return copy
 
 
 def storable(
-    model: onnx.ModelProto, names: Iterable[str], activations: Mapping[str, Activation]
+    model: onnx.ModelProto,
+    names: Iterable[str],
+    activations: Mapping[str, Activation],
+    folder: Path | None = None,
 ) -> dict[str, int]:
     """Those of the named nodes whose weights can be stored, and the axis that rounds less.
 
     Rounding counts by the energy of the channel that it is multiplied with.
     """
-    graph = Graph(model)
+    graph = Graph(model, folder)
     wanted, found = set(names), {}
     for node in model.graph.node:
         weight = graph.weight_of(node)
