@@ -34,6 +34,8 @@ _VERSION_MARKS: Final = (
 )
 # A file that was written this recently may be written again within the clock's resolution.
 _RACY_NS: Final = 2_000_000_000
+_LOCATION: Final = b"\x0a\x08location\x12"
+_LARGEST_GRAPH: Final = 1 << 28  # bytes; weights that lie beside a model are not in it
 
 
 def location(source: Input, folder: Path) -> str:
@@ -81,12 +83,31 @@ def _hidden(path: Path) -> bool:
 
 
 def _external_data(path: Path) -> Iterator[Path]:
-    """The weights that large ONNX models keep beside themselves, as exporters name them."""
-    if path.suffix == ".onnx":
-        for suffix in (".data", "_data"):
-            beside = path.with_name(path.name + suffix)
-            if beside.is_file():
-                yield beside
+    """The files beside an ONNX model that hold its weights: as it names them, and as exporters do."""
+    if path.suffix != ".onnx":
+        return
+    beside = {path.with_name(f"{path.name}.data"), path.with_name(f"{path.name}_data")}
+    if path.stat().st_size <= _LARGEST_GRAPH:
+        beside |= {path.parent / name for name in _locations(path.read_bytes())}
+    for file in beside:
+        inside = path.parent in Path(os.path.normpath(file)).parents  # ONNX reads no other
+        if inside and file.is_file():
+            yield file
+
+
+def _locations(model: bytes) -> Iterator[str]:
+    """Values of entries `location` in a serialised model, whatever the tensor: perhaps too many.
+
+    A `StringStringEntryProto` is its key and its value, each a tag, a length and the text
+    (onnx.proto, TensorProto.external_data).
+    """
+    at = model.find(_LOCATION)
+    while at >= 0:
+        at += len(_LOCATION)
+        length, start = model[at : at + 1], at + 1
+        if length and length[0] < 0x80:  # longer names take more bytes, and no exporter makes them
+            yield model[start : start + length[0]].decode("utf-8", "surrogateescape")
+        at = model.find(_LOCATION, at)
 
 
 class Digests:

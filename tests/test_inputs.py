@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 import fsspec
+import numpy as np
+import onnx
 import pytest
 
 from mlgate.errors import StageError
@@ -69,6 +71,28 @@ def test_the_weights_beside_a_model_count(folder: Path) -> None:
     beside = digest(folder, "m.onnx")
     tree(folder, {"m.onnx.data": "other"})
     assert len({before, beside, digest(folder, "m.onnx")}) == 3
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "parts/é.bin", "m.onnx.data", "n" * 127])
+def test_weights_count_whatever_a_model_calls_their_file(folder: Path, name: str) -> None:
+    weights = onnx.numpy_helper.from_array(np.arange(600, dtype=np.float32), "w")
+    graph = onnx.helper.make_graph([], "g", [], [], [weights])
+    (folder / name).parent.mkdir(exist_ok=True)
+    onnx.save_model(
+        onnx.helper.make_model(graph), folder / "m.onnx", save_as_external_data=True, location=name
+    )
+    assert folder / name in files(str(folder / "m.onnx"))
+    before = digest(folder, "m.onnx")
+    (folder / name).write_bytes(bytes(2400))
+    assert digest(folder, "m.onnx") != before
+
+
+@pytest.mark.parametrize("name", ["../a.txt", "/etc/passwd", "", ".", "gone", "x\0y"])
+def test_what_a_model_names_outside_its_folder_is_not_read(folder: Path, name: str) -> None:
+    entry = onnx.StringStringEntryProto(key="location", value=name).SerializeToString()
+    (folder / "m.onnx").write_bytes(entry + b"\x0a\x08location\x12")
+    tree(folder.parent, {"a.txt": "not mine"})
+    assert files(str(folder / "m.onnx")) == (folder / "m.onnx",)
 
 
 @pytest.mark.parametrize(
