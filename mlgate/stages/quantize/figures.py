@@ -42,24 +42,47 @@ def _candidates(evidence: Evidence) -> Figure | None:
     measured = [entry for entry in entries if metric in _metrics(entry)]
     points = [_metrics(entry)[metric] for entry in measured]
     values = tuple(_number(point, "value") for point in points)
-    series = Series(
-        name="candidates",
+    tried = Series(
+        name="on search rows",
         x=tuple(_number(entry, "size_ratio") for entry in measured),
         y=values,
         low=tuple(_number(p, "low", v) for p, v in zip(points, values, strict=True)),
         high=tuple(_number(p, "high", v) for p, v in zip(points, values, strict=True)),
         labels=tuple(str(entry["name"]) for entry in measured),
     )
-    limits = tuple(c.reference for c in _rows(evidence, metric) if c.reference is not None)
+    confirmed = _confirmed(evidence, metric)
     return Figure(
-        title=f"{metric} against size",
-        kind="intervals",
+        title="Quality against size",
+        kind="scatter",
         x="size over the source's",
-        y=f"{metric} on the search part",
-        series=(series,),
-        limits=limits,
-        caption=f"Winner: {evidence.details.get('winner')}. The line is the source model on the "
-        "confirm part. Candidates that ended early have no point.",
+        y=metric,
+        series=(tried,) if confirmed is None else (tried, confirmed),
+        caption="Each end is a one-sided bound. Candidates that were too large or too slow have no "
+        "point; those that ended early have met fewer rows.",
+    )
+
+
+def _confirmed(evidence: Evidence, metric: str) -> Series | None:
+    """The source and what came out, on the rows that no candidate was chosen by."""
+    size = next((m.value for m in evidence.measurements if m.name == "size_ratio"), None)
+    paired = next(_rows(evidence, metric), None)
+    own = next((m for m in evidence.measurements if m.name == metric and not m.labels), None)
+    if size is None or own is None or own.value is None:
+        return None
+    low, high = (own.bounds[-1].low, own.bounds[-1].high) if own.bounds else (None, None)
+    x, y = [size], [own.value]
+    lows, highs = [own.value if low is None else low], [own.value if high is None else high]
+    labels = ["approved" if evidence.details.get("approved") is True else "best effort"]
+    if paired is not None and paired.reference is not None:
+        x, y, labels = [*x, 1.0], [*y, paired.reference], [*labels, "source"]
+        lows, highs = [*lows, paired.reference], [*highs, paired.reference]
+    return Series(
+        name="on confirm rows",
+        x=tuple(x),
+        y=tuple(y),
+        low=tuple(lows),
+        high=tuple(highs),
+        labels=tuple(labels),
     )
 
 
