@@ -69,7 +69,7 @@ class Relay:
                 _copy(store, here, made)
             row |= {"evidence": result.digest, "cached": result.cached}
         else:
-            row |= {"broke": result.message, "hint": result.hint or ""}
+            row |= {"broke": result.message, "hint": result.hint or "", "line": result.line}
         write_atomic(self._file(node.id), canonical(row))
 
     def read(self, node: Node, store: Store, *, files: bool = False) -> Ran | Broke | None:
@@ -83,7 +83,9 @@ class Relay:
         if row.get("spec") != self.spec.digest:
             return Broke("its result is of another spec", "run all stages again")
         if "broke" in row:
-            return Broke(str(row["broke"]), str(row.get("hint", "")) or None)
+            line = row.get("line")
+            line = line if isinstance(line, int) else None
+            return Broke(str(row["broke"]), str(row.get("hint", "")) or None, line)
         return self._judged(node, row, store, files=files)
 
     def read_kept(self, node: Node, key: str, store: Store) -> Ran | None:
@@ -167,8 +169,10 @@ def run_stage(
         return missed
     here = Plan(spec, tuple(n for n in plan.nodes if n.id in {*node.after, stage}))
     with workplace(root, run_name(started)) as work:
+        # What the checkout brings along under .mlgate is a claim of whoever committed it; what earlier
+        # runs measured comes through `drop_cached`, from where only they write.
         execution = Execution(
-            here, keys, store, work, started, cores(), tell, results=dict(results)
+            here, keys, store, work, started, cores(), tell, use_cache=False, results=dict(results)
         )
         result = execution.run()[stage]
     if not isinstance(result, NotRun):

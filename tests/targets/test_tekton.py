@@ -449,6 +449,35 @@ def test_a_pull_request_gets_no_identity(cluster: Run, source: Path) -> None:
     assert skipped == ["mlgate-checkout", "release", "rollout"]
 
 
+def test_a_cache_that_somebody_committed_is_not_believed(
+    cluster: Run, source: Path, project: Path, mlgate: Path
+) -> None:
+    """Evidence of a file that passes, under the content key of one that does not."""
+    text = SMALL.replace("ran: RAN, ", "").replace("max: 10", "max: 3")
+    for folder in (project, source):
+        (folder / "mlgate.yaml").write_text(text)
+    subprocess.run([mlgate, "check", source], capture_output=True, check=False)
+    kept = source / ".mlgate"
+    forged = 0
+    for entry in (kept / "cache").glob("*.json"):
+        row = json.loads(entry.read_bytes())
+        blobs = kept / "store" / "sha256"
+        evidence = (blobs / row["evidence"].removeprefix("sha256:")).read_bytes()
+        better = re.sub(rb'"value":\d+', b'"value":1', evidence)
+        digest = hashlib.sha256(better).hexdigest()
+        (blobs / digest).write_bytes(better)
+        entry.write_text(json.dumps({**row, "evidence": f"sha256:{digest}"}))
+        forged += better != evidence
+    assert forged
+    words = [mlgate, "check", "--only", "data", source]
+    believed = subprocess.run(words, capture_output=True, check=False)
+    assert believed.returncode == 0  # the forgery is one: whoever wrote the cache is believed here
+    run = cluster()
+    assert run.run({"event": "pull_request"}, {"source": source}) == "Failed"
+    assert run.runs["data"].results["outcome"] == "fail"
+    assert run.runs["mlgate-verdict"].results["outcome"] == "fail"
+
+
 def _lose(stage: str) -> Callable[[str, Path], None]:
     def forget(name: str, source: Path) -> None:
         if name == stage:
