@@ -60,7 +60,7 @@ class Runner:
     `repository` is the checkout, `server` keeps artifacts and caches. `mlgate` is the command that
     the setup action would have installed. `cancel` names jobs that somebody stops, `lose` patterns
     of artifacts that get lost; `spoil` is called after each job. `enterprise`: a GitHub Enterprise Server, with artifacts of version
-    3 and no references to an action's own repository.
+    3 and no references to an action's own repository. `committed`: .mlgate is in the checkout.
     """
 
     repository: Path
@@ -73,6 +73,7 @@ class Runner:
     lose: tuple[str, ...] = ()
     spoil: Callable[[str, Path], None] = lambda job, artifacts: None
     enterprise: bool = False
+    committed: bool = False
     jobs: dict[str, JobRun] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     _given: dict[str, str] = field(default_factory=dict)
@@ -160,7 +161,8 @@ class Runner:
         shutil.rmtree(machine, ignore_errors=True)
         (machine / "temp").mkdir(parents=True)
         workspace = machine / "workspace"
-        shutil.copytree(self.repository, workspace, ignore=shutil.ignore_patterns(".mlgate"))
+        left_out = [] if self.committed else [".mlgate"]
+        shutil.copytree(self.repository, workspace, ignore=shutil.ignore_patterns(*left_out))
         run = JobRun("success")
         here = _Machine(self, machine, workspace, run)
         contexts = {**self._contexts(), "inputs": {}}

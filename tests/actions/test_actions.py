@@ -73,7 +73,14 @@ def test_every_input_of_every_action_is_a_value(echo: Runner, called: Path, acti
         words, env = _heard(called)
         passed = names - {"python-version", "extra", "upstream", "run-id", "comment"}
         if kind == "check":
-            assert words == ["check", "--format", "github", f"--profile={text}", "--", text]
+            assert words[1:] == [
+                "--format",
+                "github",
+                "--no-cache",
+                f"--profile={text}",
+                "--",
+                text,
+            ]
         else:
             assert words[0] in ("run", "verify")
             assert text not in words
@@ -94,6 +101,19 @@ def test_check_gives_its_outputs(runner: Make, tmp_path: Path) -> None:
     assert done.outputs["verdict-digest"].startswith("sha256:")
     assert Path(done.outputs["report-path"]).name == "report.html"
     assert "## ✓ digits: PASS" in done.summary
+
+
+def test_check_measures_whatever_the_checkout_brings_along(
+    runner: Make, project: Path, mlgate: Path, tmp_path: Path
+) -> None:
+    """A pull request may commit a cache in which everything is fine."""
+    small = SMALL.replace("RAN", str(tmp_path / "ran"))
+    (project / "mlgate.yaml").write_text(small[: small.index("  rollout")])
+    subprocess.run([mlgate, "check", project], capture_output=True, check=True)
+    (tmp_path / "ran").unlink()
+    done = runner(committed=True).action("check", {})
+    assert done.result == "success", done.log
+    assert sorted((tmp_path / "ran").read_text().split()) == ["data", "int8", "other"]
 
 
 def test_a_message_cannot_speak_to_the_runner(runner: Make, project: Path) -> None:
