@@ -8,7 +8,7 @@ import bisect
 import heapq
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -35,8 +35,9 @@ class Step:
     """One rate that was offered, and what came of it. Times in nanoseconds, rate per second.
 
     `response` is the percentile that the promise is about, with the bias of a short step taken
-    out (`_unbiased`); `p99` is as seen. `kept`: no backlog grew. `late`: by how much its queries
-    started late on average although a server was free.
+    out (`_unbiased`); `p99` is without. `kept`: no backlog grew. `seen` is the percentile by the
+    clock, and `late` by how much queries started late on average although a server was free: they
+    differ from `response` where that was computed (`undisturbed`).
     """
 
     round: int
@@ -48,10 +49,27 @@ class Step:
     p99: float
     kept: bool
     late: float = 0.0
+    seen: float | None = None
 
-    def row(self) -> dict[str, float | int | bool]:
+    def row(self) -> dict[str, float | int | bool | None]:
         """As JSON."""
         return dict(asdict(self))
+
+
+def undisturbed(
+    arrivals: Integers, trace: Trace, workers: int, max_inflight: int | None = None
+) -> Trace:
+    """The same arrivals and times of queries on cores of their own: what waiting there would be.
+
+    First come, first served, by arithmetic. A query that was not answered takes the time of one
+    that was, in turn. A trace in which none was stays as it is.
+    """
+    own = trace.own
+    if own is None or not own.any():
+        return trace
+    whole = np.where(own > 0, own, np.resize(own[own > 0], len(own)))
+    clean = simulate(arrivals, whole, workers, max_inflight)
+    return replace(clean, late=trace.late, own=own, seen=trace.latency)
 
 
 def step_of(round_: int, rate: float, arrivals: Integers, trace: Trace, percentile: float) -> Step:
@@ -76,7 +94,13 @@ def step_of(round_: int, rate: float, arrivals: Integers, trace: Trace, percenti
         p99=percentile_of(ordered, 0.99) if len(ordered) else worst,
         kept=kept,
         late=float(trace.late.mean()) if trace.late is not None and len(trace.late) else 0.0,
+        seen=_seen(trace, percentile),
     )
+
+
+def _seen(trace: Trace, percentile: float) -> float | None:
+    latency = trace.latency if trace.seen is None else trace.seen
+    return percentile_of(np.sort(latency), percentile) if len(latency) else None
 
 
 def _unbiased(latency: Integers, percentile: float) -> float:

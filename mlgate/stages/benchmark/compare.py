@@ -16,7 +16,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mlgate.stages.benchmark.load import steady
+from mlgate.stages.benchmark.load import interrupted, steady
 from mlgate.stages.benchmark.session import ORT_ERRORS, Prepared, failed_query
 from mlgate.stages.benchmark.statistics import (
     Estimate,
@@ -125,11 +125,8 @@ def _pairs(
 
 
 def unpreempted(wall: Integers, cpu: Integers) -> Integers:
-    """Queries whose wall time is their own: within 5 µs + 5 % of the thread's CPU time.
-
-    Holds only where the query runs on the calling thread: one thread, on the CPU.
-    """
-    kept: Integers = wall[(wall - cpu) <= 5_000 + 0.05 * cpu]
+    """Wall times of the queries that nothing interrupted (see `load.interrupted`)."""
+    kept: Integers = wall[~interrupted(wall, cpu)]
     return kept
 
 

@@ -32,7 +32,10 @@ class Trace:
     """Queries as they went, in nanoseconds: latency of each, and when it was done after the start.
 
     `offered` counts those that came; `rejected` those that were not admitted. `late` is how long
-    after its arrival each query started although a server was free.
+    after its arrival each query started although a server was free. `own` is the time that each
+    offered query took by itself, in the order of arrival, 0 for one that was not answered: its
+    wall time, or its thread's CPU time where it was interrupted. `seen` are latencies as they
+    were, where `latency` was computed (`capacity.undisturbed`).
     """
 
     latency: Integers
@@ -40,6 +43,16 @@ class Trace:
     offered: int
     rejected: int = 0
     late: Integers | None = None
+    own: Integers | None = None
+    seen: Integers | None = None
+
+
+def interrupted(wall: Integers, cpu: Integers) -> npt.NDArray[np.bool_]:
+    """Which queries the scheduler interrupted: wall time beyond CPU time by over 5 µs + 5 %.
+
+    Holds only where a query runs on the calling thread: one thread, on the CPU.
+    """
+    return np.asarray(wall - cpu > 5_000 + 0.05 * cpu)
 
 
 @contextmanager
@@ -159,14 +172,14 @@ def open_loop(
     `QueryFailed` when one fails.
     """
     queue = _Arrivals(arrivals, max_inflight)
-    finished: list[list[tuple[int, int, int]]] = [[] for _ in bindings]
+    finished: list[list[tuple[int, int, int, int, int, int]]] = [[] for _ in bindings]
     failures: list[Exception] = []
     start = end = 0
     alone = len(bindings) == 1
 
     def serve(server: int) -> None:
         ring, log = bindings[server], finished[server]
-        clock, size = time.perf_counter_ns, len(bindings[server])
+        clock, thread, size = time.perf_counter_ns, time.thread_time_ns, len(bindings[server])
         done: int | None = None
         try:
             while (query := queue.take(clock() - start, done)) is not None:
@@ -177,10 +190,13 @@ def open_loop(
                     return
                 if free < due:
                     _wait(due, alone)
+                spent = thread()
                 begun = clock()
                 run(ring[number % size], None)
                 done = clock() - start
-                log.append((done - arrival, done, begun - max(due, free)))
+                spent = thread() - spent
+                wall = done - begun + start
+                log.append((done - arrival, done, begun - max(due, free), number, wall, spent))
         except ORT_ERRORS as error:
             failures.append(error)
 
@@ -199,10 +215,10 @@ def open_loop(
             for thread in threads:
                 thread.join()
     rows = np.asarray(sorted((row for log in finished for row in log), key=lambda row: row[1]))
-    rows = rows.reshape(-1, 3).astype(np.int64)
-    trace = Trace(
-        rows[:, 0].copy(), rows[:, 1].copy(), len(arrivals), queue.rejected, rows[:, 2].copy()
-    )
+    latency, completed, late, numbers, wall, cpu = rows.reshape(-1, 6).astype(np.int64).T.copy()
+    own = np.zeros(len(arrivals), dtype=np.int64)
+    own[numbers] = np.maximum(np.where(interrupted(wall, cpu), cpu, wall), 1)
+    trace = Trace(latency, completed, len(arrivals), queue.rejected, late, own)
     if failures:
         raise failed_query(failures[0], trace)
     return trace

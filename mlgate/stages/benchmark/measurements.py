@@ -188,7 +188,7 @@ def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measureme
             unmeasured("capacity.knee_qps", why, unit="qps"),
             unmeasured("capacity.max_inflight", why, unit="count"),
         ]
-    because = _others(_late_share(ramp["steps"]))
+    because = _others(_late_share(ramp))
     rows = [estimated("capacity.knee_qps", capacity.knee, "qps", because=because)]
     overload = ramp["overload"]
     if not overload:
@@ -201,9 +201,11 @@ def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measureme
     return rows
 
 
-def _late_share(steps: Sequence[Mapping[str, Any]]) -> float:
+def _late_share(ramp: Mapping[str, Any]) -> float:
     """Late starts as a share of all response times, over steps without a backlog."""
-    kept = [step for step in steps if step["kept"]]
+    if ramp.get("undisturbed"):
+        return 0.0
+    kept = [step for step in ramp["steps"] if step["kept"]]
     total = sum(step["mean"] * step["completed"] for step in kept)
     return (
         float(sum(step.get("late", 0.0) * step["completed"] for step in kept) / total)
@@ -254,7 +256,7 @@ def _cost(
         float(np.mean(energies)) if energies else None,
         float(terms["usd_per_kwh"]),
     )
-    because = _others(_late_share(ramp["steps"])) if ramp else ()
+    because = _others(_late_share(ramp)) if ramp else ()
     return [estimated(name, found, "USD", because=because)]
 
 

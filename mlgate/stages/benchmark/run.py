@@ -189,7 +189,7 @@ def _rate(run: Campaign, scenario: Server | Burst) -> float:
     if scenario.qps is not None:
         return scenario.qps
     if run.ramping is not None and run.ramping.rounds and np.isfinite(run.ramping.guess):
-        return scenario.share * run.ramping.guess
+        return scenario.share * run.ramping.sustained()
     prepared = run.target.prepare()
     trace = closed_loop(prepared.run, prepared.bindings, 0.3)
     return scenario.share * len(trace.latency) / (float(trace.completed[-1]) / 1e9)

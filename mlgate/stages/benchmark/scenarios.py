@@ -1,9 +1,10 @@
 """Measure each scenario, and measure it longer: what the stage's spec calls `scenarios`."""
 
+import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -263,9 +264,24 @@ class Ramping:
     ) -> Trace:
         rings = [server.bindings for server in servers]
         patience = max(0.05, 2 * self.limit / 1e9)
-        return open_loop(
+        trace = open_loop(
             servers[0].run, rings, arrivals, patience=patience, max_inflight=max_inflight
         )
+        if not self.undisturbed:
+            return trace
+        return capacity.undisturbed(arrivals, trace, len(servers), max_inflight)
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether other work on the machine can be taken out: its own threads, a core for each."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return single_threaded(self.target.runtime) and self.scenario.workers <= (cores or 1)
+
+    def sustained(self) -> float:
+        """A rate that this machine serves as promised, by the clock: at most the knee."""
+        seen = [replace(step, response=step.seen or step.response) for step in self.steps]
+        knee = capacity.knee_of(seen, self.limit)
+        return min(self.guess, knee if np.isfinite(knee) else min(step.rate for step in seen))
 
     def _arrivals(self, rate: float, seed: int, steps: float = 1.0) -> Integers:
         span = max(steps * seconds(self.scenario.step), 30 / rate)
@@ -318,6 +334,7 @@ class Ramping:
             "percentile": self.percentile,
             "workers": self.scenario.workers,
             "looks": self.looks,
+            "undisturbed": self.undisturbed,
         }
         return row | ({"failed": self.failed} if self.failed else {})
 
@@ -372,4 +389,9 @@ class Comparing:
     @property
     def filtered(self) -> bool:
         """Whether interrupted queries can be told: one thread, on the CPU."""
-        return self.target.runtime.provider == "cpu" and self.target.runtime.threads == 1
+        return single_threaded(self.target.runtime)
+
+
+def single_threaded(runtime: Runtime) -> bool:
+    """Whether a query is the work of the thread that calls it, whose CPU time is known."""
+    return runtime.provider == "cpu" and runtime.threads == 1

@@ -7,6 +7,7 @@ import pytest
 
 from mlgate.errors import StageError
 from mlgate.stages.benchmark import batching, capacity, schedule
+from mlgate.stages.benchmark.load import Trace
 
 SERVICE = 1_000_000  # 1 ms
 
@@ -185,3 +186,31 @@ def test_what_lies_between_two_rates_is_in_the_interval() -> None:
     _, low, high = found.knee.bounds[0]
     assert low == pytest.approx(found.knee.value / math.sqrt(1.2))
     assert high == pytest.approx(found.knee.value * math.sqrt(1.2))
+
+
+def test_other_work_on_the_machine_is_taken_out_by_arithmetic() -> None:
+    """Ten queries of 1 ms each 2 ms; the machine let the third wait and stretched the fifth."""
+    arrivals = np.arange(10, dtype=np.int64) * 2 * SERVICE
+    own = np.full(10, SERVICE, dtype=np.int64)
+    seen = own.copy()
+    seen[2], seen[4] = 9 * SERVICE, 5 * SERVICE
+    trace = Trace(seen, arrivals + seen, 10, late=seen - own, own=own, seen=None)
+    clean = capacity.undisturbed(arrivals, trace, 1)
+    assert clean.latency.tolist() == [SERVICE] * 10
+    assert clean.seen is seen
+    step = capacity.step_of(0, 500.0, arrivals, clean, 0.5)
+    assert step.response == SERVICE
+    assert capacity.step_of(0, 500.0, arrivals, trace, 0.99).seen == 9 * SERVICE
+
+
+def test_what_was_not_answered_takes_the_time_of_what_was() -> None:
+    """A server of 1 ms that is offered one query each half millisecond falls behind, seen or not."""
+    arrivals = np.arange(100, dtype=np.int64) * SERVICE // 2
+    own = np.where(np.arange(100) < 20, SERVICE, 0)
+    trace = Trace(own[:20], arrivals[:20] + SERVICE, 100, own=own)
+    clean = capacity.undisturbed(arrivals, trace, 1)
+    assert len(clean.latency) == 100
+    assert clean.latency[-1] == pytest.approx(50 * SERVICE, rel=0.05)
+    assert len(capacity.undisturbed(arrivals, trace, 1, max_inflight=2).latency) < 60
+    nothing = Trace(own[:0], own[:0], 100, own=own * 0)
+    assert capacity.undisturbed(arrivals, nothing, 1) is nothing

@@ -132,3 +132,29 @@ def test_warm_up_ends_when_the_latency_is_steady_or_time_is_out() -> None:
         lambda b, _: time.sleep(float(next(delays))), ["a"], 0.1, window=20, within=0.001
     )
     assert not drifting.stationary
+
+
+def test_a_querys_own_time_is_told_from_waiting() -> None:
+    """Every third query sleeps beside its work: that is not its own time."""
+    calls = iter(range(10**6))
+
+    def works(binding: object, options: object) -> None:
+        if next(calls) % 3 == 0:
+            time.sleep(0.02)
+        until = time.thread_time_ns() + 500_000
+        while time.thread_time_ns() < until:
+            pass
+
+    arrivals = np.arange(30, dtype=np.int64) * 25_000_000
+    trace = load.open_loop(works, [["a"]], arrivals, patience=2.0)
+    assert trace.own is not None
+    assert len(trace.own) == 30
+    assert 500_000 <= np.median(trace.own) < 1_000_000
+    assert np.quantile(trace.own, 0.9) < 5_000_000 < np.quantile(trace.latency, 0.9)
+
+
+def test_a_query_that_was_turned_away_has_no_time_of_its_own() -> None:
+    arrivals = np.zeros(20, dtype=np.int64)
+    trace = load.open_loop(Sleeper(0.001), [["a"]], arrivals, patience=1.0, max_inflight=4)
+    assert trace.own is not None
+    assert np.count_nonzero(trace.own) == 4
