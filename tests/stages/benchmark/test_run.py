@@ -449,3 +449,15 @@ def test_a_ramp_that_fails_keeps_its_rates(bench: Bench, model: str) -> None:
 def test_a_first_query_that_fails_is_an_error(bench: Bench, model: str) -> None:
     with pytest.raises(StageError, match="single: a query failed"):
         measure(bench.job(model=model, **QUICK), failing(1))
+
+
+@pytest.mark.parametrize(("threads", "undisturbed"), [(1, True), (2, False)])
+def test_a_ramp_takes_other_work_out_where_a_querys_own_time_is_known(
+    bench: Bench, model: str, threads: int, undisturbed: bool
+) -> None:
+    ramp = {"kind": "ramp", "rounds": 2, "step": "40ms", "factor": 2, "overload": False}
+    evidence, workdir = bench.run(model=model, threads=threads, scenarios=[ramp])
+    data = (workdir / evidence.outputs["latencies"].name).read_bytes()
+    facts: Any = decode(data).facts["ramp"]
+    assert facts["undisturbed"] is undisturbed
+    assert all(step["seen"] > 0 for step in facts["steps"])
