@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from mlgate.errors import StageError
+from mlgate.errors import StageError, about
 from mlgate.stage import Dataset, Job, Npz
 from mlgate.stages.quantize.rows import open_rows
 from mlgate.stages.quantize.samples import KEPT_BYTES, Samples, overlap, read_samples, split
@@ -96,8 +96,10 @@ def _read(
         raise StageError(
             f"{role} is a database, and quantize reads files",
             hint="write the rows to Parquet first: the validate stage's snapshot does",
+            option=(role,),
         )
-    rows = open_rows(job.inputs[dataset.dataset].location, dataset.filter)
+    with about(role):
+        rows = open_rows(job.inputs[dataset.dataset].location, dataset.filter)
     if role == "calibration":
         # Not needed, but a pattern over columns must leave it out.
         label = label if label in rows.names else None
@@ -109,9 +111,10 @@ def _read(
         for name, way in filled.inputs.items()
         if isinstance(way, Npz)
     }
-    return read_samples(
-        rows, filled, ports, arrays, role=role, slices=slices, limit=limit, seed=seed, keep=keep
-    )
+    with about(role):
+        return read_samples(
+            rows, filled, ports, arrays, role=role, slices=slices, limit=limit, seed=seed, keep=keep
+        )
 
 
 def _same_rows(job: Job[Quantize], a: Dataset, b: Dataset) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 from pydantic import JsonValue
 
-from mlgate.errors import StageError
+from mlgate.errors import StageError, about
 from mlgate.evidence import Evidence, digest_of, measured
 from mlgate.quantity import seconds
 from mlgate.stage import Job, Progress
@@ -55,10 +55,11 @@ def measure(job: Job[Quantize]) -> Evidence:
     assert model is not None
     located = job.inputs[model]
     path = Path(located.location)
-    source = graph.load(path)
-    session = Session(path, name=path.name)
-    graph.refuse_quantized(source)
-    idle = _nothing_to_quantize(job, source, path.name)
+    with about("model"):
+        source = graph.load(path)
+        session = Session(path, name=path.name)
+        graph.refuse_quantized(source)
+        idle = _nothing_to_quantize(job, source, path.name)
     parts = read_parts(job, session.inputs)
     bench = _bench(job, session, graph.size_on_disk(path), parts)
     _refuse_constant(bench)
@@ -77,11 +78,13 @@ def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Ben
         raise StageError(
             f"the model has no output {output!r}",
             hint=_nearest(output, names, "its outputs"),
+            option=("output",),
         )
     custom = []
     for name, metric in sorted(options.metrics.items()):
         where = job.inputs[metric.python].location if isinstance(metric, PythonMetric) else ""
-        custom.append((name, load(name, metric, where, job.workdir)))
+        with about("metrics", name):
+            custom.append((name, load(name, metric, where, job.workdir)))
     top_k = {int(k) for g in options.gates for k in re.findall(r"^accuracy\.top(\d+)$", g.metric)}
     return Bench(
         source=session,
@@ -289,6 +292,7 @@ def _check_names(
                 f"exclude names the node {name!r}, "
                 + ("which folding has merged into another" if folded else "which is not there"),
                 hint=_nearest(name, known, "the nodes"),
+                option=("exclude",),
             )
 
 

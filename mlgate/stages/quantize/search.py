@@ -181,10 +181,11 @@ class Search:
         models = 1 + sum(1 if layer.stored is None else 2 for layer in self.layers)
         self.bench.inferences += models * len(next(iter(self.probe.values())))
         tried: set[Candidate] = set()
+        most = min([self._budget, *(_NEARER * self.errors[t.candidate] for t in self._lost())])
         for factor in _SHRINKING:
             if self._spent():
                 break
-            candidate = self._within(base, factor * self._budget)
+            candidate = self._within(base, factor * most)
             if candidate is None or candidate in tried:
                 continue
             tried.add(candidate)

@@ -69,7 +69,8 @@ def storable(
 ) -> dict[str, int]:
     """Those of the named nodes whose weights can be stored, and the axis that rounds less.
 
-    Rounding counts by the energy of the channel that it is multiplied with.
+    Rounding counts by the energy of the channel that it is multiplied with, as a share of what
+    the output channel has: what follows may scale that up.
     """
     graph = Graph(model, folder)
     wanted, found = set(names), {}
@@ -92,8 +93,14 @@ def _lesser(weight: Floats, axes: tuple[int, int | None], energy: Floats | None)
     if into is None or energy is None or len(energy) != weight.shape[into]:
         return out
     by_channel = energy.reshape([-1 if i == into else 1 for i in range(weight.ndim)])
-    errors = [float((rounding_error(weight, axis=a) ** 2 * by_channel).sum()) for a in (out, into)]
-    return into if errors[1] < errors[0] else out
+    others = tuple(i for i in range(weight.ndim) if i != out)
+    whole = (weight**2 * by_channel).sum(axis=others)
+
+    def error(axis: int) -> float:
+        part = (rounding_error(weight, axis=axis) ** 2 * by_channel).sum(axis=others)
+        return float((part / np.where(whole > 0, whole, 1.0)).sum())
+
+    return into if error(into) < error(out) else out
 
 
 def _axes(node: onnx.NodeProto, rank: int) -> tuple[int, int | None] | None:
