@@ -61,6 +61,11 @@ def test_it_runs_as_nobody_on_a_read_only_root(image: str) -> None:
                    "mlgate", "--version")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("mlgate")
+    # As the processes in which models are started to measure their start.
+    isolated = _docker(
+        "run", "--rm", "--network=none", image, "python3", "-I", "-c", "import mlgate"
+    )
+    assert isolated.returncode == 0, isolated.stderr
     about = json.loads(_docker("image", "inspect", image).stdout)[0]
     assert about["Config"]["User"] == "65532:65532"
 
