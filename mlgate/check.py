@@ -256,7 +256,7 @@ def _result(
     row: Mapping[str, Any], record: Mapping[str, Any], find: Callable[[str], Evidence]
 ) -> Result:
     if "broke" in row:
-        return Broke(row["broke"], row.get("hint"))
+        return Broke(row["broke"], row.get("hint"), row.get("at"))
     if "not_run" in row:
         return NotRun(row["not_run"], Outcome[row["outcome"].upper()])
     evidence = find(row["evidence"])
@@ -276,7 +276,7 @@ def _record(plan: Plan, report: Report, run: str, started: datetime, ended: date
                 row |= {"evidence": ran.digest, "gates": gates, "lines": list(ran.lines)}
                 row["cached"] = ran.cached
             case Broke() as broke:
-                row |= {"broke": broke.message, "hint": broke.hint}
+                row |= {"broke": broke.message, "hint": broke.hint, "at": broke.line}
             case NotRun() as missed:
                 row |= {"not_run": missed.because, "outcome": str(missed.outcome)}
         rows.append(row)

@@ -96,6 +96,21 @@ def key_position(node: Node, path: tuple[str | int, ...]) -> Position:
     return find(node, path).position
 
 
+def nearest_position(node: Node, path: tuple[str | int, ...]) -> Position:
+    """Where the key at `path` is written, or the last one on the way to it that is."""
+    position = node.position
+    for part in path:
+        match node:
+            case Mapping() if str(part) in node.keys:
+                position, node = node.keys[str(part)], node.items[str(part)]
+            case Sequence() if isinstance(part, int) and part < len(node.items):
+                node = node.items[part]
+                position = node.position
+            case _:
+                break
+    return position
+
+
 def read(path: Path, name: str) -> str:
     """The text of a file. `name` stands for it in errors. Raises `UsageError`, with a hint."""
     try:

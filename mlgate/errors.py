@@ -12,6 +12,8 @@ which there is no answer.
     └── Interrupted          130  somebody pressed Ctrl-C or sent SIGTERM
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -87,7 +89,27 @@ class UsageError(MlgateError):
 
 
 class StageError(MlgateError):
-    """A stage could not measure what it was asked to measure."""
+    """A stage could not measure what it was asked to measure.
+
+    `option` is the path of the option of its block that is at fault, where that is known: the
+    reader is shown its line.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, option: tuple[str | int, ...] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.option = option
+
+
+@contextmanager
+def about(*option: str | int) -> Iterator[None]:
+    """A `StageError` raised in here is about this option of the stage, unless it names another."""
+    try:
+        yield
+    except StageError as error:
+        error.option = error.option or option
+        raise
 
 
 class MissingPackage(StageError):

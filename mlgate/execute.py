@@ -120,7 +120,7 @@ class Execution:
             self._settle(node, missed)
             return True
         if key.broken is not None:
-            self._settle(node, Broke(key.broken.message, key.broken.hint))
+            self._settle(node, self._broke(node, key.broken))
             return True
         if self.use_cache and key.digest and (known := self.store.recall(key.digest)):
             digest, evidence = known
@@ -131,8 +131,12 @@ class Execution:
         try:
             self._spawn(node)
         except StageError as error:
-            self._settle(node, Broke(error.message, error.hint))
+            self._settle(node, self._broke(node, error))
         return True
+
+    def _broke(self, node: Node, error: StageError) -> Broke:
+        at = self.plan.spec.nearest("stages", node.id, *error.option)
+        return Broke(error.message, error.hint, at.line if error.option else None)
 
     def _has_room(self, node: Node) -> bool:
         if not self._running:
@@ -280,7 +284,9 @@ class Execution:
         except (OSError, ValueError):
             return _crash(running)
         if "error" in answer:
-            return Broke(answer["error"]["message"], answer["error"]["hint"])
+            told = answer["error"]
+            option = tuple(told.get("option", ()))
+            return self._broke(node, StageError(told["message"], hint=told["hint"], option=option))
         for location, was in running.before.items():
             if fingerprint(location) != was:
                 return Broke(f"{location} changed while it was read", "run it again")
@@ -322,7 +328,8 @@ class Execution:
 
     def _settle(self, node: Node, result: Result) -> None:
         if isinstance(result, Broke):
-            result = Broke(self._told(result.message), result.hint and self._told(result.hint))
+            message, hint = self._told(result.message), result.hint and self._told(result.hint)
+            result = Broke(message, hint, result.line)
         self.results[node.id] = result
         what = "cached" if isinstance(result, Ran) and result.cached else "finished"
         self.tell(News(node.id, what, result=result))

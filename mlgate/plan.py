@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgate import __version__
-from mlgate.errors import StageError, UsageError
+from mlgate.errors import StageError, UsageError, about
 from mlgate.evidence import canonical, digest_of
 from mlgate.inputs import without_secrets
 from mlgate.lint import upstream
@@ -140,7 +140,8 @@ def _key(
             inputs[port] = f"{upstream[maker].digest}#{output}"
             continue
         try:
-            located[source] = locate(source)
+            with about(*_option(port)):
+                located[source] = locate(source)
         except StageError as error:
             return Key(None, located=located, broken=error, reason=error.message)
         digest = located[source].digest
@@ -160,6 +161,10 @@ def _key(
         parts["confidence"] = confidence
     digest = None if reason else digest_of(canonical({"uses": node.stage.uses, **parts}))
     return Key(digest, parts, located, reason)
+
+
+def _option(port: str) -> tuple[str | int, ...]:
+    return tuple(int(part) if part.isdigit() else part for part in port.split("."))
 
 
 def _settings(node: Node) -> dict[str, Any]:

@@ -28,10 +28,11 @@ class Ran:
 
 @dataclass(frozen=True)
 class Broke:
-    """A stage that could not measure, and why."""
+    """A stage that could not measure, and why. `line`: of the option at fault, where known."""
 
     message: str
     hint: str | None = None
+    line: int | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -74,6 +75,12 @@ class Report:
     @property
     def exit_code(self) -> int:
         return self.outcome.exit_code
+
+    def line(self, stage: str) -> int:
+        """Where the spec says what a reader of the stage's result may want to change."""
+        result = self.results[stage]
+        at_fault = result.line if isinstance(result, Broke) else None
+        return at_fault or self.lines[stage]
 
     def document(self) -> dict[str, Any]:
         """The report as JSON: `mlgate/report/v1`."""

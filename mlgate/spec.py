@@ -89,6 +89,10 @@ class Spec:
         """Where the key at `path` stands."""
         return document.key_position(self.root, path)
 
+    def nearest(self, *path: str | int) -> Position:
+        """Where the key at `path` stands, or the nearest one above it that is written."""
+        return document.nearest_position(self.root, path)
+
 
 def locate(spec: Path | None) -> Path:
     """The spec's file: a file, or a folder that holds mlgate.yaml. Raises `UsageError`."""

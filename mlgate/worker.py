@@ -60,7 +60,7 @@ def main(file: Path) -> None:
     try:
         answer = {"evidence": _measured(told, folder).model_dump(mode="json", by_alias=True)}
     except StageError as error:
-        answer = {"error": {"message": error.message, "hint": error.hint}}
+        answer = {"error": {"message": error.message, "hint": error.hint, "option": error.option}}
     except MemoryError:
         hint = "lower the stage's memory, or give it less data"
         answer = {"error": {"message": "it ran out of memory", "hint": hint}}

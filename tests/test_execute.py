@@ -184,9 +184,12 @@ def test_stages_run_side_by_side_and_an_exclusive_one_alone(tmp_path: Path) -> N
 
 def test_a_missing_input_breaks_its_stage_alone(tmp_path: Path) -> None:
     checked = run(project(tmp_path, a=probe(file="gone.txt"), b=probe()))
-    assert checked.report.results["a"] == Broke(
-        "gone.txt does not exist", "is the path relative to mlgate.yaml?"
-    )
+    broke = checked.report.results["a"]
+    assert isinstance(broke, Broke)
+    assert broke.message == "gone.txt does not exist"
+    assert broke.hint == "is the path relative to mlgate.yaml?"
+    spec = (tmp_path / "mlgate.yaml").read_text().splitlines()
+    assert spec[(broke.line or 0) - 1].strip().startswith("file: gone.txt")  # the option at fault
     assert checked.report.results["b"].outcome.name == "PASS"
 
 

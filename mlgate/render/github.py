@@ -45,7 +45,7 @@ def command(
 
 def _annotations(report: Report) -> Iterator[tuple[Outcome, str, str, int]]:
     for stage, result in report.results.items():
-        own = report.lines[stage]
+        own = report.line(stage)
         match result:
             case Ran():
                 for gate, line in zip(result.gates, result.lines, strict=True):

@@ -53,7 +53,7 @@ def render(report: Report, *, file: str = "mlgate.yaml") -> str:
 
 def _results(report: Report, file: str) -> Iterator[dict[str, Any]]:
     for stage, result in report.results.items():
-        uses, line = report.uses[stage], report.lines[stage]
+        uses, line = report.uses[stage], report.line(stage)
         match result:
             case Ran():
                 yield from _of_gates(stage, uses, result, file)

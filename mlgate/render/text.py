@@ -97,7 +97,7 @@ def _last(report: Report, paint: Paint, file: str) -> Iterator[str]:
                     said = harmless(gate.message)
                     yield f"{file}:{line}: {word}[{stage}/{gate.metric}]: {said}"
         elif isinstance(result, Broke):
-            yield f"{file}:{report.lines[stage]}: error[{stage}]: {harmless(result.message)}"
+            yield f"{file}:{report.line(stage)}: error[{stage}]: {harmless(result.message)}"
     counts = [gate.rank for gate in _gates(report)]
     parts = [f"{counts.count(rank)} {rank}" for rank in reversed(Outcome) if counts.count(rank)]
     tally = f" ({', '.join(parts)})" if parts else ""

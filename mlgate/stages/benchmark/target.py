@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from mlgate.errors import StageError
+from mlgate.errors import StageError, about
 from mlgate.evidence import digest_of
 from mlgate.stage import Job
 from mlgate.stages.benchmark.inputs import QUERIES, make_feeds, read_tables, sources_for
@@ -79,7 +79,8 @@ class Target:
             try:
                 self._expected[key] = expect(session, self.feeds(batch, dims))
             except StageError as error:
-                raise StageError(f"{path.name}: {error.message}", hint=error.hint) from None
+                said = f"{path.name}: {error.message}"
+                raise StageError(said, hint=error.hint, option=error.option) from None
         return self._expected[key]
 
     def model_bytes(self) -> int:
@@ -106,11 +107,14 @@ def runtime_of(options: Benchmark, folder: Path) -> Runtime:
 def target_of(job: Job[Benchmark], runtime: Runtime) -> Target:
     """The candidate, with its session tried once. Raises `StageError` for what does not fit."""
     options = job.options
-    path = local(job.inputs[options.model].location, "model")
-    ports = ports_of(open_session(path, runtime))
-    _check_dims(ports, options)
-    sources = sources_for(ports, options.inputs, options.dataset)
-    tables = read_tables(ports, sources, options.dataset, job.inputs)
+    with about("model"):
+        path = local(job.inputs[options.model].location, "model")
+        ports = ports_of(open_session(path, runtime))
+    with about("dims"):
+        _check_dims(ports, options)
+    with about("dataset" if options.dataset is not None and not options.inputs else "inputs"):
+        sources = sources_for(ports, options.inputs, options.dataset)
+        tables = read_tables(ports, sources, options.dataset, job.inputs)
     return Target(path, runtime, ports, sources, tables, options.dims)
 
 
@@ -124,7 +128,11 @@ def reference_of(
     given = job.options.baseline if role == "baseline" else job.options.anchor
     if given is None:
         return None
-    path = local(job.inputs[given].location, role)
+    with about(role):
+        return _comparable(local(job.inputs[given].location, role), target, role)
+
+
+def _comparable(path: Path, target: Target, role: str) -> Path:
     theirs = {port.name: port for port in ports_of(open_session(path, target.runtime))}
     ours = {port.name: port for port in target.ports}
     if set(theirs) != set(ours):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from mlgate.errors import StageError
+from mlgate.errors import StageError, about
 from mlgate.evidence import (
     Artifact,
     Evidence,
@@ -91,28 +91,37 @@ def _files(job: Job[Validate], found: _Findings) -> None:
     )
     job.tell(Progress("opening the data"))
     location = job.inputs[options.dataset.dataset].location
-    table = open_table(connection, location, view="data", filter=options.dataset.filter)
-    rows = _rows(table)
+    with about("dataset"):
+        table = open_table(connection, location, view="data", filter=options.dataset.filter)
+        rows = _rows(table)
     if rows < options.min_rows:
         raise StageError(
             f"the dataset has {rows:,} rows, and at least {options.min_rows:,} must be there",
             hint="check the path and the filter, or lower min_rows",
+            option=("dataset",),
         )
     found.measurements.append(measured("rows", rows, unit="count", n=rows))
-    contract = _contract(job, table, found)
-    _overlap(job, table, found)
-    _freshness(job, table, found)
-    _skew(job, table, found)
-    own = _profile(job, table, contract, found)
-    _leakage(job, table, own, found)
+    with about("contract"):
+        contract = _contract(job, table, found)
+    with about("disjoint_from"):
+        _overlap(job, table, found)
+    with about("freshness"):
+        _freshness(job, table, found)
+    with about("skew"):
+        _skew(job, table, found)
+    with about("reference"):
+        own = _profile(job, table, contract, found)
+    with about("leakage"):
+        _leakage(job, table, own, found)
     _snapshot(job, table, found)
     if options.expectations is not None:
         # Great Expectations takes seconds to import: a stage without a suite does not wait for it.
         from mlgate.stages.validate.expectations.batches import open_batch  # noqa: PLC0415
 
         job.tell(Progress("expectations"))
-        engine = "auto" if options.engine == "sql" else options.engine
-        _expectations(job, open_batch(table, engine), found)
+        with about("expectations"):
+            engine = "auto" if options.engine == "sql" else options.engine
+            _expectations(job, open_batch(table, engine), found)
 
 
 def _rows(table: Table) -> int:
@@ -264,7 +273,8 @@ def _profile(
     """The data's own profile, which is an output, and its drift from the reference."""
     options = job.options
     job.tell(Progress("profile"))
-    _check_names("drift.ignore", options.drift.ignore, table)
+    with about("drift", "ignore"):
+        _check_names("drift.ignore", options.drift.ignore, table)
     pii = [column.name for column in contract.columns if column.pii] if contract else []
     reference = _reference(job, table, pii)
     common = {"ignore": options.drift.ignore, "pii": pii, "unit": options.drift.unit}
