@@ -469,7 +469,7 @@ def test_a_cache_that_somebody_committed_is_not_believed(
         entry.write_text(json.dumps({**row, "evidence": f"sha256:{digest}"}))
         forged += better != evidence
     assert forged
-    words = [mlgate, "check", "--only", "data", source]
+    words = [str(mlgate), "check", "--only", "data", str(source)]
     believed = subprocess.run(words, capture_output=True, check=False)
     assert believed.returncode == 0  # the forgery is one: whoever wrote the cache is believed here
     run = cluster()
