@@ -23,12 +23,12 @@ def correct_biases(
     *,
     kept: Collection[str] = (),
     per_channel: bool = True,
-    axes: Mapping[str, int] | None = None,
+    factors: Mapping[str, Floats] | None = None,
 ) -> tuple[onnx.ModelProto, int]:
     """(a copy with corrected biases of Conv, Gemm and MatMul → Add, how many there were).
 
-    Nodes `kept` in float round nothing, and keep their biases. `axes`: nodes whose weights have
-    one scale per index of another axis than that of their outputs.
+    Nodes `kept` in float round nothing, and keep their biases. `factors`: of nodes whose
+    weights are rounded after a multiplication, which is taken back.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -43,8 +43,9 @@ def correct_biases(
         if weight is None:
             continue
         axis = _output_axis(node) if per_channel else None
-        axis = (axes or {}).get(node.name, axis)
-        shift = _shift(node, graph.array(weight).astype(np.float64), seen.means, axis)
+        values = graph.array(weight).astype(np.float64)
+        error = rounding_error(values, axis=axis, factors=(factors or {}).get(node.name))
+        shift = _shift(node, error, seen.means)
         value = graph.array(bias).astype(np.float64)
         if shift is None or shift.shape != value.shape:
             continue
@@ -54,8 +55,13 @@ def correct_biases(
     return copy, corrected
 
 
-def rounding_error(weight: Floats, *, axis: int | None) -> Floats:
-    """W_q − W for symmetric int8 with one scale per index of `axis`, or one in all."""
+def rounding_error(weight: Floats, *, axis: int | None, factors: Floats | None = None) -> Floats:
+    """W_q − W for symmetric int8 with one scale per index of `axis`, or one in all.
+
+    With `factors`, W is multiplied by them before it is rounded, and divided after.
+    """
+    if factors is not None:
+        return rounding_error(weight * factors, axis=axis) / factors
     others = None if axis is None else tuple(i for i in range(weight.ndim) if i != axis)
     scale = np.abs(weight).max(axis=others, keepdims=True) / 127
     scale = np.where(scale > 0, scale, 1.0)
@@ -78,19 +84,18 @@ def _output_axis(node: onnx.NodeProto) -> int:
     return 0 if node.op_type == "Conv" or transposed else 1
 
 
-def _shift(node: onnx.NodeProto, weight: Floats, means: Floats, axis: int | None) -> Floats | None:
+def _shift(node: onnx.NodeProto, error: Floats, means: Floats) -> Floats | None:
+    """What the rounding `error` of a weight adds to the outputs' means."""
     if node.op_type == "Conv":
-        error = rounding_error(weight, axis=axis)
-        error = error.reshape(*weight.shape[:2], -1).sum(axis=2)
+        shape, error = error.shape, error.reshape(*error.shape[:2], -1).sum(axis=2)
         groups = attribute(node, "group", 1)
         if groups == 1:
             return error @ means if error.shape[1] == len(means) else None
-        if groups == len(weight) == len(means):
+        if groups == shape[0] == len(means):
             return np.asarray(error[:, 0] * means)
         return None
-    if weight.ndim != 2 or attribute(node, "transA", 0):
+    if error.ndim != 2 or attribute(node, "transA", 0):
         return None
-    error = rounding_error(weight, axis=axis)
     if node.op_type == "Gemm" and attribute(node, "transB", 0):
         error = error.T
     return np.asarray(means @ error) if len(error) == len(means) else None

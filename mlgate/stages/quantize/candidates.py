@@ -20,7 +20,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from mlgate.errors import MissingPackage, StageError
 from mlgate.stages.quantize import ranges as ranging
 from mlgate.stages.quantize.bias import correct_biases
-from mlgate.stages.quantize.calibrate import Calibration
+from mlgate.stages.quantize.calibrate import Calibration, Floats
 from mlgate.stages.quantize.graph import (
     QUANTIZABLE,
     Graph,
@@ -33,7 +33,7 @@ from mlgate.stages.quantize.graph import (
 )
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Scheme
-from mlgate.stages.quantize.stored import storable, store_weights
+from mlgate.stages.quantize.stored import Storing, storable, store_weights
 
 RANGE_METHODS: Final = ("minmax", "percentile-99.99", "percentile-99.9", "mse", "entropy")
 _BLOCK: Final = 32
@@ -91,7 +91,7 @@ class Workshop:
     folder: Path | None = None
     _ranges: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     _inferred: onnx.ModelProto | None = None
-    _axes: dict[str, int] | None = None
+    _storing: dict[str, Storing] | None = None
 
     def build(self, candidate: Candidate, only: Sequence[str] = ()) -> onnx.ModelProto:
         """The candidate as a model; `only` limits it to some nodes. Raises `StageError`."""
@@ -116,12 +116,16 @@ class Workshop:
         return self._ranges[method]
 
     @property
-    def axes(self) -> dict[str, int]:
-        """Nodes whose weights can be stored in int8, and the axis that their scales lie on."""
-        if self._axes is None:
+    def storing(self) -> dict[str, Storing]:
+        """Nodes whose weights can be stored in int8, and how."""
+        if self._storing is None:
             names = [n for n in quantizable(self.model) if n not in self.excluded]
-            self._axes = storable(self.model, names, self.calibration.activations, self.folder)
-        return self._axes
+            self._storing = storable(self.model, names, self.calibration.activations, self.folder)
+        return self._storing
+
+    def _factors(self, names: Sequence[str]) -> dict[str, Floats]:
+        ways = {name: self.storing[name].factors for name in names}
+        return {name: factors for name, factors in ways.items() if factors is not None}
 
     def _build(self, candidate: Candidate, only: Sequence[str]) -> onnx.ModelProto:
         excluded = [*self.excluded, *candidate.kept]
@@ -131,7 +135,7 @@ class Workshop:
             case "int8-dynamic":
                 return self._dynamic(excluded)
             case "int8-stored":
-                return self._stored(candidate.stored or tuple(self.axes))
+                return self._stored(candidate.stored or tuple(self.storing))
             case "int8-weight":
                 return self._weight_only(8, excluded)
             case "int4-weight":
@@ -171,14 +175,16 @@ class Workshop:
         )
         quantizer.quantize_model()
         model: onnx.ModelProto = quantizer.model.model
-        return store_weights(model, {name: self.axes[name] for name in candidate.stored})
+        return store_weights(model, {name: self.storing[name] for name in candidate.stored})
 
     def _stored(self, names: Sequence[str]) -> onnx.ModelProto:
-        model, axes = self.model, {name: self.axes[name] for name in names}
+        model, ways = self.model, {name: self.storing[name] for name in names}
         if self.correct:
             kept = {node.name for node in model.graph.node} - set(names)
-            model, _ = correct_biases(model, self.calibration.activations, kept=kept, axes=axes)
-        return store_weights(model, axes, self.folder)
+            model, _ = correct_biases(
+                model, self.calibration.activations, kept=kept, factors=self._factors(names)
+            )
+        return store_weights(model, ways, self.folder)
 
     def _biased(
         self, candidate: Candidate, excluded: Sequence[str], only: Sequence[str]
@@ -199,7 +205,7 @@ class Workshop:
             self.calibration.activations,
             kept=kept,
             per_channel=per_channel,
-            axes={name: self.axes[name] for name in candidate.stored},
+            factors=self._factors(candidate.stored),
         )
         return corrected
 

@@ -81,7 +81,7 @@ def sensitivities(
     found = []
     for leader, members in groups.items():
         stored = None
-        if store and leader in workshop.axes:
+        if store and leader in workshop.storing:
             stored = error_of(Candidate("int8-stored", stored=(leader,)))
         size = graph.bytes_of(nodes[leader])
         error = error_of(base, members)

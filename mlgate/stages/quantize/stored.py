@@ -1,13 +1,14 @@
 """Weights kept in int8 and computed in float: the size of int8 without rounding activations.
 
-Each weight becomes an int8 constant and a DequantizeLinear with one scale per output channel, or
-per input channel where that rounds less: as the arithmetic is in float, any axis will do, and one
-scale per input channel takes up what was scaled apart between two layers.
+Each weight becomes an int8 constant and a DequantizeLinear with one scale per output channel.
+Where input channels were scaled far apart, rounding is done on weights that are multiplied with
+their inputs' levels, and a Mul takes that back: no channel drowns in the scale of another.
 onnxruntime unpacks it in every inference, which costs time (about two to four times the source's
 on the CPU); it is for size where int8 activations lose too much.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +21,25 @@ from mlgate.stages.quantize.calibrate import Activation, Floats
 from mlgate.stages.quantize.graph import Graph, attribute, copied
 
 _SMALLEST: Final = 256  # numbers: below, scales and nodes cost more than they save
+_QUIETEST: Final = 1e-12  # of the loudest channel's energy
+_WORTH: Final = 0.5  # of the plain rounding's error: more is not worth another node
+
+
+@dataclass(frozen=True)
+class Storing:
+    """How a weight is stored: the axis of its outputs, and factors that are taken back after.
+
+    `factors` are shaped to multiply the weight with, None for ones.
+    """
+
+    axis: int
+    factors: Floats | None
 
 
 def store_weights(
-    model: onnx.ModelProto, axes: Mapping[str, int], folder: Path | None = None
+    model: onnx.ModelProto, ways: Mapping[str, Storing], folder: Path | None = None
 ) -> onnx.ModelProto:
-    """A copy in which the weights of the nodes in `axes` are stored in int8, scaled by that axis.
+    """A copy in which the weights of the nodes in `ways` are stored in int8.
 
     Weights that lie in `folder` are read one by one.
     """
@@ -34,13 +48,17 @@ def store_weights(
     unpacking: list[onnx.NodeProto] = []
     for node in copy.graph.node:
         weight = graph.weight_of(node)
-        if node.name not in axes or weight is None:
+        if node.name not in ways or weight is None:
             continue
-        axis, tensor, values = axes[node.name], graph.weights[weight], graph.array(weight)
-        others = tuple(i for i in range(values.ndim) if i != axis)
+        way, tensor, values = ways[node.name], graph.weights[weight], graph.array(weight)
+        unpacked = weight
+        if way.factors is not None:
+            values = values * way.factors.astype(np.float32)
+            unpacked = f"{weight}.scaled"
+        others = tuple(i for i in range(values.ndim) if i != way.axis)
         scale = np.abs(values).max(axis=others) / np.float32(127)
         scale = np.where(scale > 0, scale, 1).astype(np.float32)
-        spread = [-1 if i == axis else 1 for i in range(values.ndim)]
+        spread = [-1 if i == way.axis else 1 for i in range(values.ndim)]
         rounded = np.round(values / scale.reshape(spread)).astype(np.int8)
         tensor.CopyFrom(numpy_helper.from_array(rounded, f"{weight}.int8"))
         copy.graph.initializer.append(numpy_helper.from_array(scale, f"{weight}.scale"))
@@ -48,11 +66,19 @@ def store_weights(
             helper.make_node(
                 "DequantizeLinear",
                 [f"{weight}.int8", f"{weight}.scale"],
-                [weight],
+                [unpacked],
                 name=f"{node.name}.unpack",
-                axis=axis,
+                axis=way.axis,
             )
         )
+        if way.factors is not None:
+            back = (1 / way.factors.astype(np.float32)).astype(np.float32)
+            copy.graph.initializer.append(numpy_helper.from_array(back, f"{weight}.back"))
+            unpacking.append(
+                helper.make_node(
+                    "Mul", [unpacked, f"{weight}.back"], [weight], name=f"{node.name}.back"
+                )
+            )
     nodes = [*unpacking, *copy.graph.node]
     del copy.graph.node[:]
     copy.graph.node.extend(nodes)
@@ -66,8 +92,8 @@ def storable(
     names: Iterable[str],
     activations: Mapping[str, Activation],
     folder: Path | None = None,
-) -> dict[str, int]:
-    """Those of the named nodes whose weights can be stored, and the axis that rounds less.
+) -> dict[str, Storing]:
+    """Those of the named nodes whose weights can be stored, and how each rounds less.
 
     Rounding counts by the energy of the channel that it is multiplied with, as a share of what
     the output channel has: what follows may scale that up.
@@ -88,19 +114,21 @@ def storable(
     return found
 
 
-def _lesser(weight: Floats, axes: tuple[int, int | None], energy: Floats | None) -> int:
+def _lesser(weight: Floats, axes: tuple[int, int | None], energy: Floats | None) -> Storing:
     out, into = axes
-    if into is None or energy is None or len(energy) != weight.shape[into]:
-        return out
-    by_channel = energy.reshape([-1 if i == into else 1 for i in range(weight.ndim)])
+    plain = Storing(out, None)
+    if into is None or energy is None or len(energy) != weight.shape[into] or not energy.any():
+        return plain
+    energy = energy.reshape([-1 if i == into else 1 for i in range(weight.ndim)])
+    levels = np.sqrt(np.maximum(energy / energy.max(), _QUIETEST))
     others = tuple(i for i in range(weight.ndim) if i != out)
-    whole = (weight**2 * by_channel).sum(axis=others)
+    whole = (weight**2 * energy).sum(axis=others)
 
-    def error(axis: int) -> float:
-        part = (rounding_error(weight, axis=axis) ** 2 * by_channel).sum(axis=others)
+    def error(factors: Floats | None) -> float:
+        part = (rounding_error(weight, axis=out, factors=factors) ** 2 * energy).sum(axis=others)
         return float((part / np.where(whole > 0, whole, 1.0)).sum())
 
-    return into if error(into) < error(out) else out
+    return Storing(out, levels) if error(levels) < _WORTH * error(None) else plain
 
 
 def _axes(node: onnx.NodeProto, rank: int) -> tuple[int, int | None] | None:

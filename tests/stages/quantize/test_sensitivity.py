@@ -18,7 +18,7 @@ from mlgate.stages.quantize.sensitivity import (
     relative_error,
     sensitivities,
 )
-from mlgate.stages.quantize.stored import storable, store_weights
+from mlgate.stages.quantize.stored import Storing, storable, store_weights
 from tests.stages.quantize.models import convolutional, inputs, run
 
 
@@ -36,16 +36,26 @@ def test_sensitivity_finds_the_layer_with_uneven_channels(tmp_path: Path) -> Non
     assert layers[0].error > 10 * layers[-1].error
 
 
-def test_stored_weights_are_scaled_by_the_axis_that_rounds_less(tmp_path: Path) -> None:
+def test_stored_weights_are_rounded_by_the_level_of_their_inputs(tmp_path: Path) -> None:
     source = convolutional(spread=3.0, filters=16)
     x = inputs(64, (1, 6, 6), seed=1)
     seen = calibrate(graph.named(source), [{"x": x}])
-    axes = storable(source, ["first", "second", "head"], seen.activations)
-    assert axes == {"second": 1}  # the others are too small to be worth it
+    ways = storable(source, ["first", "second", "head"], seen.activations)
+    assert set(ways) == {"second"}  # the others are too small to be worth it
+    assert ways["second"].factors is not None
     reference = run(source, x)
-    by_input = relative_error(reference, run(store_weights(source, axes), x))
-    by_output = relative_error(reference, run(store_weights(source, {"second": 0}), x))
-    assert by_input < 1e-4 < 100 * by_input < by_output
+    error = relative_error(reference, run(store_weights(source, ways), x))
+    plain = {"second": Storing(0, None)}
+    assert (
+        error < 1e-4 < 100 * error < relative_error(reference, run(store_weights(source, plain), x))
+    )
+
+
+def test_even_weights_are_stored_plainly() -> None:
+    source = graph.named(convolutional(filters=16))
+    seen = calibrate(source, [{"x": inputs(64, (1, 6, 6), seed=1)}])
+    (way,) = storable(source, ["second"], seen.activations).values()
+    assert way.factors is None
 
 
 layers = st.lists(
