@@ -71,7 +71,8 @@ class Load:
         planned = self.first * (LOAD_LOOKS[self.done] - LOAD_LOOKS[self.done - 1])
         missing = queries_needed(percentile, 1 - 0.01 / self.looks) - len(self.latency)
         pace = float(self.completed[-1]) / 1e9 / len(self.completed)
-        return max(planned, 1.1 * missing * pace)
+        # With room for an interruption, which must not leave it a few queries short.
+        return max(planned, 1.1 * missing * pace + 0.05)
 
     def look(self, duration: float) -> None:
         """Measure once more and add it to what there is, also when a query fails."""
