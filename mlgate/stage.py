@@ -307,7 +307,8 @@ class Grants:
 class Stage(Generic[O]):
     """A stage, declared.
 
-    `outputs` maps each output to its kind (an `Input.kind`). `judged` are the ports of inputs that
+    `outputs` maps each output to its kind (an `Input.kind`); one of kind `image` is the image's
+    manifest, and `details["images"]` names the repository that it was pushed to. `judged` are the ports of inputs that
     its gates are about; others it only reads, to compare with or to calibrate. `packages` are the
     distributions whose versions are part of the cache key. `exclusive`: it measures time, so
     nothing runs beside it. `hardware`: its evidence holds for this machine's hardware only. `adaptive`: it
