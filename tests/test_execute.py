@@ -189,7 +189,9 @@ def test_a_missing_input_breaks_its_stage_alone(tmp_path: Path) -> None:
     assert broke.message == "gone.txt does not exist"
     assert broke.hint == "is the path relative to mlgate.yaml?"
     spec = (tmp_path / "mlgate.yaml").read_text().splitlines()
-    assert spec[(broke.line or 0) - 1].strip().startswith("file: gone.txt")  # the option at fault
+    assert (
+        spec[(broke.line or 0) - 1].strip().startswith('"file": "gone.txt"')
+    )  # the option at fault
     assert checked.report.results["b"].outcome.name == "PASS"
 
 
