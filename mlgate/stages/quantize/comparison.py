@@ -6,8 +6,9 @@ and so is `high` fallen short of. A gate looks at one end, so that is the error 
 Proportions of the same samples are compared by Tango's score interval ("Equivalence test and
 confidence interval for the difference in proportions for the paired-sample design", Statistics
 in Medicine 17, 1998): unlike a bootstrap it is not empty when no pair disagrees, and unlike a
-Wald interval it keeps its error rate there. Where nothing was won, the exact binomial bound on
-what was lost takes its place: the score's is too small at 95 % there, and too large at 99 %.
+Wald interval it keeps its error rate there. The exact binomial bound on what was lost takes its
+place where nothing was won (the score's is too small there at 95 %, and too large at 99 %), and
+where it is smaller: what was won cannot speak against a candidate.
 
 Passing needs every gate to hold, an intersection-union test (Berger 1982): its error rate is that
 of a single gate, without correction. Naming the classes that dropped is a multiple test, and that
@@ -82,11 +83,12 @@ class Pairs:
 
 @lru_cache(maxsize=4096)
 def _largest_drop(lost: float, won: float, n: float, confidence: float) -> float:
-    """The largest drop that `lost`, `won` of `n` do not contradict: Tango's upper score bound."""
+    """The largest drop that `lost`, `won` of `n` do not contradict, an upper bound."""
+    exact = _exact_upper(lost, n, confidence)  # what was lost, whatever was won
     if won == 0:
-        return _exact_upper(lost, n, confidence)
+        return exact
     z = NormalDist().inv_cdf(confidence)
-    return _root(lambda drop: _score(lost, won, n, drop) + z, (lost - won) / n, 1.0)
+    return min(exact, _root(lambda drop: _score(lost, won, n, drop) + z, (lost - won) / n, 1.0))
 
 
 def _score(lost: float, won: float, n: float, drop: float) -> float:

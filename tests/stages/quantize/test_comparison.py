@@ -85,6 +85,18 @@ def test_a_drop_at_the_limit_is_accepted_no_more_often_than_stated(
         assert (chance * passes).sum() <= 1.12 * (1 - confidence)
 
 
+@given(counts, st.sampled_from([0.9, 0.95, 0.99]))
+@settings(max_examples=100, deadline=None)
+def test_an_answer_won_never_speaks_against_a_candidate(
+    found: tuple[int, int, int], confidence: float
+) -> None:
+    lost, won, n = found[0], found[1], found[2] + 2
+    _, low, high = Pairs(lost, won, n).interval(confidence)
+    _, more_low, more_high = Pairs(lost, won + 1, n).interval(confidence)
+    assert more_low >= low - 1e-9
+    assert more_high >= high - 1e-9
+
+
 def test_without_a_discordant_pair_the_bound_is_exact_and_shrinks_with_n() -> None:
     # Below 299 samples no one-point gate can pass at 95 %.
     assert Pairs(0, 0, 298).interval(0.95)[1] < -0.01
