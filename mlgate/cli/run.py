@@ -150,9 +150,7 @@ def _about(stages: str | None, spec: Spec) -> tuple[str, ...]:
     return tuple(named or spec.stages)
 
 
-def _plan(
-    spec: Spec, about: tuple[str, ...], kept: Relay | None, outgoing: Relay, ci: _Ci
-) -> None:
+def _plan(spec: Spec, about: tuple[str, ...], kept: Relay | None, outgoing: Relay, ci: _Ci) -> None:
     stages = drop_cached(spec, about, kept=kept, own=outgoing, now=datetime.now(UTC))
     written = json.dumps(stages, separators=(",", ":"))
     if ci.github:
