@@ -111,6 +111,13 @@ def test_every_method_clips_outliers_but_minmax(heavy: Activation) -> None:
         assert (name == "minmax") == (high == 60), name
 
 
+def test_entropy_pays_for_what_it_cuts() -> None:
+    seen = Activation()
+    seen.add(np.random.default_rng(0).normal(size=10_000).astype(np.float32), None)
+    seen.add(np.linspace(40, 60, 5_000, dtype=np.float32), None)
+    assert METHODS["entropy"](seen)[1] > 55
+
+
 def test_a_positive_tensor_keeps_its_minimum() -> None:
     seen = Activation()
     seen.add(np.linspace(0, 10, 10_000, dtype=np.float32), None)

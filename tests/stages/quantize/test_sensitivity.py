@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgate.stages.quantize import graph
+from mlgate.stages.quantize.bias import rounding_error
 from mlgate.stages.quantize.calibrate import calibrate
 from mlgate.stages.quantize.candidates import Candidate, Workshop
 from mlgate.stages.quantize.prepare import prepare
@@ -48,6 +49,39 @@ def test_stored_weights_are_rounded_by_the_level_of_their_inputs(tmp_path: Path)
     plain = {"second": Storing(0, None)}
     assert (
         error < 1e-4 < 100 * error < relative_error(reference, run(store_weights(source, plain), x))
+    )
+
+
+def test_biases_are_corrected_for_the_rounding_that_storing_does(tmp_path: Path) -> None:
+    source = graph.named(convolutional(spread=3.0, filters=16))
+    x = inputs(64, (1, 6, 6), seed=1)
+    seen = calibrate(source, [{"x": x}])
+    reference = run(source, x)
+    errors = []
+    for correct in (False, True):
+        workshop = Workshop(source, seen, (), "cpu", correct, tmp_path)
+        for candidate in (
+            Candidate("int8-stored"),
+            Candidate(
+                "int8-qdq-mixed",
+                "minmax",
+                kept=("first", "second", "head"),
+                leaders=("first", "second", "head"),
+                stored=("second",),
+            ),
+        ):
+            errors.append(relative_error(reference, run(workshop.build(candidate), x)))
+    assert max(errors) < 1e-4
+    assert errors[2] < errors[0]
+
+
+def test_rounding_after_a_multiplication_is_an_error_of_the_weight_itself() -> None:
+    rng = np.random.default_rng(0)
+    weight, factors = rng.normal(size=(3, 5)), np.exp(rng.normal(0, 3, (1, 5)))
+    scale = np.abs(weight * factors).max(axis=1, keepdims=True) / 127
+    stored = np.round(weight * factors / scale) * scale / factors
+    np.testing.assert_allclose(
+        rounding_error(weight, axis=0, factors=factors), stored - weight, atol=1e-12
     )
 
 
