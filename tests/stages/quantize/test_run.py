@@ -198,6 +198,13 @@ def test_a_hostile_model_passes_by_mixed_precision_alone(tmp_path: Path) -> None
     assert value(evidence, "trials") == 1
 
 
+def test_a_mix_has_the_same_bytes_on_any_number_of_threads(tmp_path: Path) -> None:
+    options = digits_options([DROP], prepare=["preprocess"], ladder=["int8-qdq-mixed"])
+    one, four = (quantize(options, tmp_path / str(n), threads=n) for n in (1, 4))
+    assert one.outputs["model"].digest == four.outputs["model"].digest
+    assert one.canonical() == four.canonical()
+
+
 def test_with_both_forbidden_the_best_effort_says_why(tmp_path: Path) -> None:
     options = digits_options([DROP], prepare=["preprocess"], ladder=["int8-qdq"])
     evidence = quantize(options, tmp_path)
