@@ -133,11 +133,12 @@ def keep(
         results=results,
         left_out=left_out(spec, results),
     )
-    _link_files(Store(root), folder, results)
     write_atomic(folder / "run.json", _record(plan, report, run, started, ended))
     write_atomic(folder / "verdict.json", report.verdict())
     for name, content in rendered(report).items():
         write_atomic(folder / name, content.encode())
+    # Last: a run that is stopped before its verdict is written leaves no model to pick up.
+    _link_files(Store(root), folder, results)
     _point_latest(root, run)
     return Checked(report, folder)
 
