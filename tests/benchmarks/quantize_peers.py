@@ -66,12 +66,13 @@ def run(tool: str, python: str, folder: Path, timeout: float) -> dict[str, Any]:
         "MKL_NUM_THREADS": "1",
         "OLIVE_DISABLE_TELEMETRY": "1",
         "HOME": str(folder),
+        "PYTHONPATH": str(ROOT),
     }
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [python, "-m", f"tests.benchmarks.peers.{tool}", str(folder)]
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False
+            command, cwd=folder, env=env, capture_output=True, text=True, timeout=timeout, check=False
         )
         status, errors = str(done.returncode), done.stderr
     except subprocess.TimeoutExpired:
