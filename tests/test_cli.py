@@ -137,6 +137,15 @@ def test_what_failed_is_named_with_its_line_in_the_spec(here: Here, copied: Reco
     assert "not run: a did not pass" in done.stdout
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts background jobs with SIGINT ignored, and their children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_from_outside(tmp_path: Path, how: signal.Signals) -> None:
     tree(tmp_path, {"mlgate.yaml": stages(a=probe(0.5), b=probe(act="sleep", needs=["a"]))})
