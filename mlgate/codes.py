@@ -86,6 +86,16 @@ CODES: Final = {
         "The limit's unit is of another dimension than the metric's. A plain number is in the "
         "metric's own unit.",
     ),
+    "MG211": Code(
+        "a limit that decides nothing",
+        "The metric has a largest possible value, and the limit lies there or beyond: the gate could "
+        "never fail, or never pass. Often a percentage was meant: 5% is 0.05, and 5 is 500 %.",
+    ),
+    "MG212": Code(
+        "a gate that only an improvement could fail",
+        "The comparison limits the direction in which the metric gets better, and so lets every loss "
+        "pass. A latency is limited by max_increase, an accuracy by max_drop.",
+    ),
     "MG301": Code(
         "a name that CI cannot use",
         "CI systems make job and file names out of stage names. Two stages whose names differ only "
@@ -106,11 +116,6 @@ CODES: Final = {
     "MG305": Code(
         "text that the CI system would replace",
         "Tekton replaces $(…) and Pipelines-as-Code {{…}} wherever they stand, in names too.",
-    ),
-    "MG211": Code(
-        "a limit that decides nothing",
-        "The metric has a largest possible value, and the limit lies there or beyond: the gate could "
-        "never fail, or never pass. Often a percentage was meant: 5% is 0.05, and 5 is 500 %.",
     ),
     "MG401": Code(
         "evidence that is not there",

@@ -111,6 +111,7 @@ def _gates(spec: Spec, name: str, options: Options) -> Iterator[Problem]:
             continue
         yield from _selection(spec, path, gate, metric)
         yield from _units(spec, path, gate, metric)
+        yield from _direction(spec, path, gate, metric)
 
 
 def _metric(name: str, metrics: tuple[Metric, ...]) -> Metric | None:
@@ -147,9 +148,12 @@ def _units(
         if limit is None:
             continue
         quantity = Quantity.parse(limit)
-        if key.startswith("max_") and quantity.unit == "%":
-            continue
         at = spec.position(*path, key)
+        if key.startswith("max_") and quantity.unit == "%":
+            if key == "max_drop" and quantity.number >= 100:
+                message = f"nothing falls by more than all of it: {key}: {quantity} can never fail"
+                yield Problem("MG211", message, at)
+            continue
         try:
             value = quantity.within(metric.unit)
         except ValueError as error:
@@ -161,6 +165,21 @@ def _units(
             hint = f"did you mean {quantity.number:g}%?" if meant else None
             message = f"{metric.name} is {metric.most:g} at most: with {key}: {quantity} it {never}"
             yield Problem("MG211", message, at, hint)
+
+
+def _direction(
+    spec: Spec, path: tuple[str | int, ...], gate: Gate, metric: Metric
+) -> Iterator[Problem]:
+    """A comparison that only an improvement can fail."""
+    good, bad = {
+        "lower": ("max_drop", "max_increase"),
+        "higher": ("max_increase", "max_drop"),
+        None: (None, None),
+    }[metric.better]
+    if good and bad and getattr(gate, good) is not None and getattr(gate, bad) is None:
+        way = "rises" if metric.better == "lower" else "falls"
+        message = f"{metric.name} is worse when it {way}, and {good} never stops that"
+        yield Problem("MG212", message, spec.key_position(*path, good), hint=f"did you mean {bad}?")
 
 
 def _never(key: str, value: float, most: float) -> str | None:

@@ -277,7 +277,8 @@ class Metric:
 
     `labels` are those that `where` may select by. `compared_to` names the references it can be
     compared with. A name that ends in `.*` stands for every metric with that prefix. `most` is the
-    largest value there can be: a limit beyond it decides nothing.
+    largest value there can be: a limit beyond it decides nothing. `better` is the direction in which
+    the metric improves, where it has one: a gate that limits that alone protects nothing.
     """
 
     name: str
@@ -286,6 +287,7 @@ class Metric:
     labels: tuple[str, ...] = ()
     compared_to: tuple[str, ...] = ()
     most: float | None = None
+    better: Literal["lower", "higher"] | None = None
 
 
 @dataclass(frozen=True)

@@ -464,6 +464,16 @@ def test_init_writes_a_project_and_never_over_one(here: Here, tmp_path: Path) ->
     assert "tabular" in listed
 
 
+def test_an_explained_metric_shows_a_gate_that_protects(here: Here, tmp_path: Path) -> None:
+    for metric, gate in {
+        "latency_ms.p99": "compared_to: baseline, max_increase: …",
+        "accuracy": "compared_to: source, max_drop: …",
+        "throughput_qps": "{metric: throughput_qps, min: …}",
+        "drift.psi": "{metric: drift.psi, max: …}",
+    }.items():
+        assert gate in here("explain", metric, cwd=tmp_path).stdout
+
+
 def test_everything_is_explained(here: Here, tmp_path: Path) -> None:
     from click.testing import CliRunner
 

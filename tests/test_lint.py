@@ -249,3 +249,36 @@ def test_a_limit_beyond_the_largest_value_decides_nothing(
         assert code == "MG211"
         assert says in said
         assert hint == advice
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "advice"),
+    [
+        ({"metric": "accuracy", "max_increase": 0.01}, "MG212", "did you mean max_drop?"),
+        ({"metric": "accuracy", "max_drop": 0.01}, None, None),
+        ({"metric": "accuracy", "max_drop": 0.01, "max_increase": 0.1}, None, None),
+        ({"metric": "size_bytes", "max_drop": "5%"}, "MG212", "did you mean max_increase?"),
+        ({"metric": "fpr", "max_increase": 0.01}, None, None),
+        ({"metric": "accuracy", "max_drop": "100%"}, "MG211", None),
+        ({"metric": "custom.mine", "max_increase": 1}, None, None),  # nobody knows its direction
+    ],
+)
+def test_a_comparison_has_to_limit_the_loss(
+    tmp_path: Path, gate: dict[str, object], code: str | None, advice: str | None
+) -> None:
+    block = {
+        "uses": "quantize",
+        "model": "m.onnx",
+        "calibration": "c.csv",
+        "evaluation": {"dataset": "e.csv", "label": "y"},
+        "metrics": {"mine": {"python": "m.py"}},
+        "gates": [{"compared_to": "source", **gate}],
+    }
+    if gate["metric"] != "custom.mine":
+        del block["metrics"]
+    text = json.dumps({"version": 1, "name": "t", "stages": {"int8": block}})
+    if code is None:
+        load(tree(tmp_path, {"mlgate.yaml": text}) / "mlgate.yaml")
+    else:
+        [(found, _, _, hint)] = problems(tmp_path, text)
+        assert (found, hint) == (code, advice)

@@ -66,9 +66,13 @@ def _metric(stage: Stage[Any], metric: Metric) -> str:
         lines.append(f"labels: {', '.join(metric.labels)}")
     if metric.compared_to:
         lines.append(f"can be compared to: {', '.join(metric.compared_to)}")
-        lines.append(
-            f"\n  - {{metric: {metric.name}, compared_to: {metric.compared_to[0]}, max_drop: …}}"
-        )
+    if metric.better:
+        lines.append(f"better: {metric.better}")
+    higher = metric.better == "higher"
+    if metric.compared_to:
+        key = "max_drop" if higher else "max_increase"
+        to = metric.compared_to[0]
+        lines.append(f"\n  - {{metric: {metric.name}, compared_to: {to}, {key}: …}}")
     else:
-        lines.append(f"\n  - {{metric: {metric.name}, max: …}}")
+        lines.append(f"\n  - {{metric: {metric.name}, {'min' if higher else 'max'}: …}}")
     return "\n".join(lines)

@@ -28,35 +28,61 @@ _LOAD: Final = ("scenario", "batch")
 _VS: Final = ("baseline",)
 
 METRICS: Final = (
-    Metric("latency_ms.p50", "Median latency of a query.", "ms", _LOAD, _VS),
-    Metric("latency_ms.p90", "90th percentile of the latency.", "ms", _LOAD, _VS),
-    Metric("latency_ms.p95", "95th percentile of the latency.", "ms", _LOAD, _VS),
-    Metric("latency_ms.p99", "99th percentile of the latency.", "ms", _LOAD, _VS),
-    Metric("latency_ms.p999", "99.9th percentile of the latency.", "ms", _LOAD, _VS),
+    Metric("latency_ms.p50", "Median latency of a query.", "ms", _LOAD, _VS, better="lower"),
+    Metric("latency_ms.p90", "90th percentile of the latency.", "ms", _LOAD, _VS, better="lower"),
+    Metric("latency_ms.p95", "95th percentile of the latency.", "ms", _LOAD, _VS, better="lower"),
+    Metric("latency_ms.p99", "99th percentile of the latency.", "ms", _LOAD, _VS, better="lower"),
+    Metric(
+        "latency_ms.p999", "99.9th percentile of the latency.", "ms", _LOAD, _VS, better="lower"
+    ),
     Metric(
         "latency_ms.p99_unpreempted",
         "99th percentile over queries that the scheduler did not interrupt (CPU, one thread).",
         "ms",
         _LOAD,
         _VS,
+        better="lower",
     ),
-    Metric("throughput_qps", "Rows answered per second.", "qps", _LOAD),
-    Metric("cold_start_ms", "From starting a process to its first answer.", "ms", ("phase",)),
-    Metric("capacity.knee_qps", "Highest rate that keeps the promise.", "qps"),
-    Metric("capacity.max_inflight", "Requests to admit at once (Little's law).", "count"),
-    Metric("capacity.overload_goodput", "Goodput at twice the knee, as a share of the knee."),
-    Metric("cost_usd_per_million", "Price of a million answers at the used rate.", "USD"),
-    Metric("gpu.utilization", "Share of the time that the GPU computed."),
+    Metric("throughput_qps", "Rows answered per second.", "qps", _LOAD, better="higher"),
+    Metric(
+        "cold_start_ms",
+        "From starting a process to its first answer.",
+        "ms",
+        ("phase",),
+        better="lower",
+    ),
+    Metric("capacity.knee_qps", "Highest rate that keeps the promise.", "qps", better="higher"),
+    Metric(
+        "capacity.max_inflight",
+        "Requests to admit at once (Little's law).",
+        "count",
+        better="higher",
+    ),
+    Metric(
+        "capacity.overload_goodput",
+        "Goodput at twice the knee, as a share of the knee.",
+        better="higher",
+    ),
+    Metric(
+        "cost_usd_per_million",
+        "Price of a million answers at the used rate.",
+        "USD",
+        better="lower",
+    ),
+    Metric("gpu.utilization", "Share of the time that the GPU computed.", better="higher"),
     Metric(
         "gpu.phase_ms",
         "Median of a phase of a query from host memory: copy_in, compute, copy_out, end_to_end.",
         "ms",
         ("phase",),
+        better="lower",
     ),
-    Metric("gpu.memory_bytes", "GPU memory that the model took at most.", "B"),
-    Metric("energy_j_per_inference", "Energy of one answer above idle.", "J"),
-    Metric("rss_bytes", "Peak resident memory of a process that serves the model.", "B"),
-    Metric("preempted", "Share of the comparison's queries that were interrupted."),
+    Metric("gpu.memory_bytes", "GPU memory that the model took at most.", "B", better="lower"),
+    Metric("energy_j_per_inference", "Energy of one answer above idle.", "J", better="lower"),
+    Metric(
+        "rss_bytes", "Peak resident memory of a process that serves the model.", "B", better="lower"
+    ),
+    Metric("preempted", "Share of the comparison's queries that were interrupted.", better="lower"),
 )
 _NEEDS: Final = {"cold_start_ms": "cold_start", "rss_bytes": "cold_start", "capacity": "ramp"}
 

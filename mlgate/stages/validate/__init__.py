@@ -66,25 +66,57 @@ def _wants(options: Validate, metric: str) -> bool:
 
 
 METRICS = (
-    Metric("rows", "Rows of the dataset, after its filter.", "count"),
-    Metric("expectations.failed", "Expectations that do not hold.", "count", ("severity",)),
+    Metric("rows", "Rows of the dataset, after its filter.", "count", better="higher"),
     Metric(
-        "expectations.success_ratio", "Share of expectations that hold.", "1", ("severity",), most=1
+        "expectations.failed",
+        "Expectations that do not hold.",
+        "count",
+        ("severity",),
+        better="lower",
+    ),
+    Metric(
+        "expectations.success_ratio",
+        "Share of expectations that hold.",
+        "1",
+        ("severity",),
+        most=1,
+        better="higher",
     ),
     Metric(
         "contract.breaking_changes",
         "Schema changes that break a reader of the data.",
         "count",
         ("mode",),
+        better="lower",
     ),
-    Metric("drift.psi", "Population stability index against the reference.", "1", ("column",)),
-    Metric("drift.ks", "Kolmogorov–Smirnov distance from the reference.", "1", ("column",), most=1),
-    Metric("drift.js", "Jensen–Shannon divergence from the reference, nats.", "1", ("column",)),
+    Metric(
+        "drift.psi",
+        "Population stability index against the reference.",
+        "1",
+        ("column",),
+        better="lower",
+    ),
+    Metric(
+        "drift.ks",
+        "Kolmogorov–Smirnov distance from the reference.",
+        "1",
+        ("column",),
+        most=1,
+        better="lower",
+    ),
+    Metric(
+        "drift.js",
+        "Jensen–Shannon divergence from the reference, nats.",
+        "1",
+        ("column",),
+        better="lower",
+    ),
     Metric(
         "drift.wasserstein",
         "Wasserstein distance from the reference, in its standard deviations.",
         "1",
         ("column",),
+        better="lower",
     ),
     Metric(
         "drift.new_values",
@@ -92,15 +124,36 @@ METRICS = (
         "1",
         ("column",),
         most=1,
+        better="lower",
     ),
-    Metric("drift.null_rate", "Rise of the share of missing values.", "1", ("column",), most=1),
-    Metric("freshness.lag_s", "Age of the newest row.", "s", ("partition",)),
-    Metric("overlap.rows", "Rows that another dataset has too.", "count", ("other",)),
-    Metric("overlap.keys", "Entities that another dataset has too.", "count", ("other",)),
     Metric(
-        "leakage.score", "How well one feature alone gives the label.", "1", ("column",), most=1
+        "drift.null_rate",
+        "Rise of the share of missing values.",
+        "1",
+        ("column",),
+        most=1,
+        better="lower",
     ),
-    Metric("partition.skew", "Largest partition over the mean one.", "1", ("key",)),
+    Metric("freshness.lag_s", "Age of the newest row.", "s", ("partition",), better="lower"),
+    Metric(
+        "overlap.rows", "Rows that another dataset has too.", "count", ("other",), better="lower"
+    ),
+    Metric(
+        "overlap.keys",
+        "Entities that another dataset has too.",
+        "count",
+        ("other",),
+        better="lower",
+    ),
+    Metric(
+        "leakage.score",
+        "How well one feature alone gives the label.",
+        "1",
+        ("column",),
+        most=1,
+        better="lower",
+    ),
+    Metric("partition.skew", "Largest partition over the mean one.", "1", ("key",), better="lower"),
 )
 
 STAGE = Stage(
