@@ -163,6 +163,14 @@ def _check_dims(ports: tuple[Port, ...], options: Benchmark) -> None:
     if unknown:
         has = f"its dynamic axes are {', '.join(sorted(known))}" if known else "it has none"
         raise StageError(f"the model has no dynamic axis {unknown[0]}", hint=has)
+    first = {port.shape[0] for port in ports if port.shape}
+    for axis, size in options.dims.items():
+        if axis in first and size > 1:
+            # Rates and costs count a query as one row: they would be wrong by that factor.
+            raise StageError(
+                f"{axis} is the first axis, which is the batch, and a query has one row",
+                hint=f"measure batches: scenarios: [{{kind: batch, sizes: [{size}]}}]",
+            )
 
 
 def _same_axes(one: Port, other: Port) -> bool:

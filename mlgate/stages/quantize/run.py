@@ -38,7 +38,7 @@ from mlgate.stages.quantize.scoring import Row, Scoring, Seen
 from mlgate.stages.quantize.search import Search
 from mlgate.stages.quantize.session import Session
 from mlgate.stages.quantize.spec import PythonMetric, Quantize
-from mlgate.stages.quantize.tasks import score
+from mlgate.stages.quantize.tasks import score, truth_of
 from mlgate.stages.quantize.trial import Bench, Trial
 from mlgate.stages.quantize.vectors import measure_vectors
 
@@ -63,6 +63,7 @@ def measure(job: Job[Quantize]) -> Evidence:
     parts = read_parts(job, session.inputs)
     bench = _bench(job, session, graph.size_on_disk(path), parts)
     _refuse_constant(bench)
+    _check_labels(bench)
     digest = located.digest or digest_of(path.read_bytes())
     if idle:
         return _passed_through(job, bench, parts, path, digest)
@@ -124,6 +125,17 @@ def _refuse_constant(bench: Bench) -> None:
         f"the source model answers class {said[0]} for all {len(said)} search samples",
         hint="nothing can be compared with that: check output, threshold and the inputs' scale",
     )
+
+
+def _check_labels(bench: Bench) -> None:
+    """Labels that the model does not know fail every candidate alike: say so once, and first."""
+    if bench.scoring.task != "classification":
+        return
+    scores = bench.search.known(0)[bench.scoring.output]
+    for samples in (bench.parts.search, bench.parts.confirm):
+        if samples.labels is not None:
+            with about("evaluation", "label"):
+                truth_of(bench.scoring, samples.labels, scores)
 
 
 def _searched(

@@ -22,6 +22,7 @@ MEASURED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "dynamic": ({"model": "dynamic.onnx"}, "dynamic axis T without a size", "add dims: {T: 128}"),
     "no-such-axis": ({"dims": {"TT": 3}}, "no dynamic axis TT", "its dynamic axes are N"),
+    "batch-axis": ({"dims": {"N": 128}}, "N is the first axis", "sizes: [128]"),
     "no-such-input": (
         {"inputs": {"q": {"synthetic": "zeros", "shape": [1, 64]}}},
         "the model has no input q",

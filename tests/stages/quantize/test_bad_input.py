@@ -135,7 +135,10 @@ def test_labels_of_another_kind(
     if said is None:  # whole numbers as floats are labels
         quantize({**options, "evaluation": evaluation}, tmp_path / "w")
     else:
-        assert said in refused(options, tmp_path / "w", evaluation=evaluation).message
+        error = refused(options, tmp_path / "w", evaluation=evaluation)
+        assert said in error.message
+        assert "no candidate" not in error.message  # the data's fault, and said once
+        assert error.option[0] == "evaluation"
 
 
 def test_missing_label_column(options: Options, project: Path, tmp_path: Path) -> None:
