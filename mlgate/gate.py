@@ -213,7 +213,8 @@ def judge(gate: Gate, evidence: Evidence, *, confidence: float) -> GateResult:
     title, finding = max(findings, key=lambda pair: (pair[1].outcome, _distance(gate, pair[1])))
     outcome = _with_severity(gate, finding.outcome)
     others = sum(f.outcome == finding.outcome for _, f in findings) - 1
-    more = f" (and {others} more)" if others and finding.outcome is not Outcome.PASS else ""
+    alike = "1 other is like it" if others == 1 else f"{others} others are like it"
+    more = f" ({alike})" if others and finding.outcome is not Outcome.PASS else ""
     return GateResult(
         metric=gate.metric,
         where=where,

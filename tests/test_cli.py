@@ -302,6 +302,46 @@ def test_every_format_of_a_report(here: Here, copied: Record, form: str) -> None
     assert (folder / "r").read_text() == printed.stdout
 
 
+@pytest.fixture
+def two(here: Here, tmp_path: Path) -> Path:
+    """A folder above one that holds two specs, both checked: the one with the usual name passed."""
+    specs = {"mlgate.yaml": stages(a=probe(0.5)), "b1.yaml": stages(a=probe(2.0))}
+    tree(tmp_path / "d", specs)
+    for name in specs:
+        here("check", f"d/{name}", cwd=tmp_path)
+    return tmp_path
+
+
+def test_a_stored_run_is_called_by_its_own_spec_seen_from_here(here: Here, two: Path) -> None:
+    for command in ("judge", "report"):
+        done = here(command, "--spec", "d/b1.yaml", cwd=two)
+        assert re.search(r"^d/b1.yaml:\d+: error\[a/probe\]", done.stdout, re.MULTILINE)
+        assert done.stderr == "spec: d/b1.yaml\n"
+        done = here(command, cwd=two / "d")
+        assert re.search(r"^b1.yaml:\d+: error\[a/probe\]", done.stdout, re.MULTILINE)
+        assert done.stderr == "spec: b1.yaml\n"
+    for form in ("github", "sarif", "junit", "markdown"):
+        told = here("report", "--spec", "d/b1.yaml", "--format", form, cwd=two).stdout
+        assert "b1" in told
+        assert "mlgate.yaml" not in told
+
+
+def test_a_folder_means_its_own_spec_and_no_other_in_it(here: Here, two: Path) -> None:
+    for spec in ("d", "d/mlgate.yaml"):
+        done = here("judge", "--spec", spec, cwd=two)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "PASS" in here("report", "--spec", spec, cwd=two).stdout
+        assert here("verify", "--spec", spec, cwd=two).returncode == 0
+    runs = (two / "d/.mlgate/runs").iterdir()
+    [first] = [run.name for run in runs if b'"exit_code":0' in (run / "verdict.json").read_bytes()]
+    done = here("diff", first, "--spec", "d", cwd=two)
+    assert (done.stdout, done.stderr) == ("pass → pass\nno measurement differs\n", "")
+    assert here("judge", cwd=two / "d").returncode == 1
+    done = here("diff", first, cwd=two / "d")
+    assert "pass → fail" in done.stdout
+    assert done.stderr == "different specs: mlgate.yaml → b1.yaml\n"
+
+
 def _evidence(folder: Path, run: str) -> Path:
     row = json.loads((folder / ".mlgate" / "runs" / run / "run.json").read_bytes())["stages"][0]
     digest: str = row["evidence"].removeprefix("sha256:")
@@ -462,6 +502,25 @@ def test_init_writes_a_project_and_never_over_one(here: Here, tmp_path: Path) ->
     listed = here("init", "--list", cwd=tmp_path).stdout
     assert "digits" in listed
     assert "tabular" in listed
+
+
+def test_a_wrong_spec_is_annotated_on_github(here: Here, tmp_path: Path) -> None:
+    tree(tmp_path, {"mlgate.yaml": "version: 1\nname: x\nstages:\n  a: {uses: nope}\n"})
+    for line in (["check", "--format", "github"], ["run", "a", "--github"]):
+        done = here(*line, cwd=tmp_path)
+        assert done.returncode == 2
+        (said,) = [text for text in done.stdout.splitlines() if text.startswith("::error")]
+        assert said.startswith("::error title=mlgate MG")
+        assert "file=mlgate.yaml,line=4::" in said
+
+
+def test_lint_tells_of_data_that_is_not_there_yet(here: Here, tmp_path: Path) -> None:
+    tree(tmp_path, {"mlgate.yaml": stages(a=probe(file="data/trin.csv")), "data/train.csv": ""})
+    done = here("lint", cwd=tmp_path)
+    assert (done.returncode, "no problems, 1 warning" in done.stdout) == (0, True)
+    assert "did you mean 'data/train.csv'?" in done.stderr
+    (warning,) = json.loads(here("lint", "--format", "json", cwd=tmp_path).stdout)["warnings"]
+    assert "data/trin.csv" in warning["message"]
 
 
 def test_an_explained_metric_shows_a_gate_that_protects(here: Here, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mlgate.check import check
-from mlgate.cli.failure import errors_as_json
+from mlgate.cli.failure import errors_as_commands, errors_as_json
 from mlgate.cli.options import read_spec, spec_options
 from mlgate.cli.outputs import no_commands, to_github
 from mlgate.cli.progress import watch
@@ -55,7 +55,7 @@ def command(
     SPEC is a file, or a folder that holds mlgate.yaml; without it, the current folder. Evidence is
     kept in .mlgate beside the spec, and what is unchanged is not measured again.
     """
-    with errors_as_json(form == "json"):
+    with errors_as_json(form == "json"), errors_as_commands(form == "github"):
         loaded = read_spec(spec, profile, settings)
         with no_commands(form == "github"), watch() as tell:
             checked = check(

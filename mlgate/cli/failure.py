@@ -1,12 +1,13 @@
-"""An error as a JSON document on standard output, for commands that have `--format json`."""
+"""An error as a JSON document, or as GitHub's commands, for commands whose output is one."""
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mlgate.errors import MlgateError, SpecError
+from mlgate.errors import MlgateError, Problem, SpecError
+from mlgate.render import github
 
 
 @contextmanager
@@ -21,6 +22,17 @@ def errors_as_json(wanted: bool) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def errors_as_commands(wanted: bool) -> Iterator[None]:
+    """For GitHub Actions, what is wrong with a spec stands at its lines too."""
+    try:
+        yield
+    except SpecError as error:
+        if wanted:
+            sys.stdout.write(github.problems(error.problems))
+        raise
+
+
 def _document(error: MlgateError) -> dict[str, Any]:
     problems = error.problems if isinstance(error, SpecError) else ()
     return {
@@ -28,15 +40,20 @@ def _document(error: MlgateError) -> dict[str, Any]:
         "exit_code": error.exit_code,
         "message": error.message,
         "hint": error.hint,
-        "problems": [
-            {
-                "code": p.code,
-                "message": p.message,
-                "hint": p.hint,
-                "file": p.position.file,
-                "line": p.position.line,
-                "column": p.position.column,
-            }
-            for p in problems
-        ],
+        "problems": rows(problems),
     }
+
+
+def rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Problems as JSON, each with its place."""
+    return [
+        {
+            "code": p.code,
+            "message": p.message,
+            "hint": p.hint,
+            "file": p.position.file,
+            "line": p.position.line,
+            "column": p.position.column,
+        }
+        for p in problems
+    ]

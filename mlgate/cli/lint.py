@@ -1,11 +1,12 @@
 """`mlgate lint`: every problem in a spec."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from mlgate.cli.failure import errors_as_json
+from mlgate.cli.failure import errors_as_json, rows
 from mlgate.cli.options import placed, read_spec, spec_options
 from mlgate.errors import Problem, SpecError, StageError
 from mlgate.inputs import files, location
@@ -27,20 +28,22 @@ def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], f
     """
     with errors_as_json(form == "json"):
         loaded = read_spec(spec, profile, settings)
-        if found := problems(resolve(loaded, everything=True)):
-            raise SpecError(placed(found, locate(spec)))
+        if wrong := problems(resolve(loaded, everything=True)):
+            raise SpecError(placed(wrong, locate(spec)))
         notes = placed(tuple(_absent(loaded)), locate(spec))
     if form == "json":
-        click.echo('{"schema": "mlgate/problems/v1", "problems": []}')
+        found = {"schema": "mlgate/problems/v1", "problems": [], "warnings": rows(notes)}
+        click.echo(json.dumps(found, ensure_ascii=False))
         return
     for note in notes:
         click.echo(f"{note.position}: warning: {note.message}", err=True)
         if note.hint:
             click.echo(f"  hint: {note.hint}", err=True)
     gates = sum(len(options.gates) for options in loaded.stages.values())
-    click.echo(
-        f"{loaded.name}: {_many(len(loaded.stages), 'stage')}, {_many(gates, 'gate')}, no problems"
-    )
+    seen = [_many(len(loaded.stages), "stage"), _many(gates, "gate"), "no problems"]
+    if notes:
+        seen.append(_many(len(notes), "warning"))
+    click.echo(f"{loaded.name}: {', '.join(seen)}")
 
 
 def _many(count: int, what: str) -> str:
@@ -58,6 +61,7 @@ def _absent(spec: Spec) -> Iterator[Problem]:
             except StageError as error:
                 message = error.message.replace(f"{spec.folder}/", "")
                 beside = (spec.folder / source.path).parent
+                there = source.path.rpartition("/")[0]
                 names = [p.name for p in beside.iterdir()] if beside.is_dir() else []
-                hint = near(source.path.rsplit("/", 1)[-1], names)
+                hint = near(source.path, [f"{there}/{name}" if there else name for name in names])
                 yield Problem("", message, spec.position("stages", name, *path), hint)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mlgate.check import left_out
+from mlgate.cli.failure import errors_as_commands
 from mlgate.cli.options import given_params, read_spec
 from mlgate.cli.outputs import no_commands, set_outputs, to_github, to_tekton, write_results
 from mlgate.cli.progress import watch
@@ -87,7 +88,8 @@ def command(
     if mode == "exit":
         ctx.exit(_left_behind(tekton))
     file = locate(spec)
-    loaded = read_spec(spec, profile, given_params(params))
+    with errors_as_commands(github):
+        loaded = read_spec(spec, profile, given_params(params))
     refuse_stale(file, loaded, compiled)
     folder = loaded.folder / FOLDER / "ci"
     incoming = Relay(source or folder, loaded, run_id)

@@ -4,9 +4,10 @@ GitHub shows ten annotations of each kind per step and drops the rest without a 
 worst come first, and the last one says how many more there are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from mlgate.errors import Problem
 from mlgate.gate import Outcome
 from mlgate.render.text import words
 from mlgate.report import Broke, NotRun, Ran, Report
@@ -30,6 +31,22 @@ def render(report: Report, *, file: str = "mlgate.yaml") -> str:
     verdict = f"{str(report.outcome).upper()}: {report.name} {words(report)}"
     lines.append(command("notice", verdict, title="mlgate"))
     return "\n".join(lines) + "\n"
+
+
+def problems(found: Sequence[Problem]) -> str:
+    """What is wrong with a spec, each problem at its own line."""
+    shown = found if len(found) <= PER_KIND else found[: PER_KIND - 1]
+    lines = []
+    for problem in shown:
+        hint = f"\nhint: {problem.hint}" if problem.hint else ""
+        at = problem.position
+        title = f"mlgate {problem.code}"
+        text = problem.message + hint
+        lines.append(command("error", text, title=title, file=at.file, line=at.line))
+    if len(found) > len(shown):
+        more = f"+{len(found) - len(shown)} more: see the log"
+        lines.append(command("error", more, title="mlgate"))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def command(
