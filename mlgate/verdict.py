@@ -3,10 +3,13 @@
 DIR/verdict.json                  canonical, as `Report.verdict` writes it
 DIR/evidence/<stage>.json         or in a store, by digest
 DIR/outputs/<stage>/<file>
+DIR/store/sha256/<hex>            such a store, where it lies beside the verdict
 """
 
 import contextlib
 import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,7 +54,8 @@ class Verdict(_Open):
 class Record:
     """A run's record: the folder with verdict.json, and the store with its blobs.
 
-    Without a store, the folder has to hold them: evidence/<stage>.json, outputs/<stage>/<file>.
+    Without a store, the folder has to hold them: evidence/<stage>.json, outputs/<stage>/<file>, or
+    a store of its own.
     """
 
     folder: Path
@@ -59,21 +63,44 @@ class Record:
 
     def evidence(self, stage: str, digest: str) -> Path | None:
         """Where the evidence of a stage lies, if anywhere."""
-        if self.store is not None:
-            return self.store.path(digest)
-        return self._own("evidence", f"{stage}.json")
+        return self._place(digest, "evidence", f"{stage}.json")
 
     def output(self, stage: str, made: Artifact) -> Path | None:
         """Where a file that a stage made lies, if anywhere."""
+        return self._place(made.digest, "outputs", stage, made.name)
+
+    def copies(self) -> Iterator[str]:
+        """Everything below evidence/ and outputs/ but folders, as a path from the folder; sorted.
+
+        A link to a folder is one thing: nobody follows it. Raises `StoreError`.
+        """
+        for top in ("evidence", "outputs"):
+            if (self.folder / top).is_file():
+                yield top
+            for here, folders, files in os.walk(self.folder / top, onerror=_cannot_list):
+                folders.sort()
+                linked = [name for name in folders if Path(here, name).is_symlink()]
+                for name in sorted((*files, *linked)):
+                    yield Path(here, name).relative_to(self.folder).as_posix()
+
+    def _place(self, digest: str, *names: str) -> Path | None:
         if self.store is not None:
-            return self.store.path(made.digest)
-        return self._own("outputs", stage, made.name)
+            return self.store.path(digest)
+        own, beside = self._own(*names), Store(self.folder).path(digest)
+        return own if own is None or os.path.lexists(own) or not beside.is_file() else beside
 
     def _own(self, *names: str) -> Path | None:
         """A file of the record; None for names that would lead out of it."""
         if any(name in ("", ".", "..") or "/" in name or "\0" in name for name in names):
             return None
         return self.folder.joinpath(*names)
+
+
+def _cannot_list(error: OSError) -> None:
+    """What is not there is no copy; a folder that cannot be read may hold any."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return
+    raise StoreError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 def sha256(path: Path | None) -> str | None:

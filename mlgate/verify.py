@@ -5,6 +5,7 @@ Reads a run's verdict and the files that it names; measures nothing. What does n
 proves that artifact, evidence, verdict and spec fit each other, not who made them.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ def verify(
     refusals += found
     whole, absent, found = _outputs(evidence, record)
     refusals += found
+    refusals += _copies(verdict, evidence, record)
     links, found = _chain(evidence, _wiring(own) if own else wiring(record.folder))
     refusals += found
     if len(evidence) == sum(row.evidence is not None for row in verdict.stages):
@@ -209,6 +211,46 @@ def _outputs(evidence: Mapping[str, Evidence], record: Record) -> tuple[int, int
             else:
                 refusals.append(Refusal("MG402", f"{stage}.{port} ({made.name}) was altered"))
     return whole, absent, refusals
+
+
+def _copies(
+    verdict: Verdict, evidence: Mapping[str, Evidence], record: Record
+) -> Iterator[Refusal]:
+    """What lies in the run's own folder, for people and CI to pick up, and is not what it has to be.
+
+    Not the outputs of a stage whose evidence is refused, which alone could say what they have to be.
+    """
+    places: dict[str, tuple[str, Path | None]] = {}
+    unsaid = []
+    for row in verdict.stages:
+        if row.evidence is not None:
+            where = record.evidence(row.id, row.evidence)
+            places[f"evidence/{row.id}.json"] = (row.evidence, where)
+            if row.id not in evidence:
+                unsaid.append(f"outputs/{row.id}/")
+    for stage, seen in evidence.items():
+        for made in seen.outputs.values():
+            places[f"outputs/{stage}/{made.name}"] = (made.digest, record.output(stage, made))
+    for name in record.copies():
+        if name in places:
+            path, (digest, read) = record.folder / name, places[name]
+            if not _same(path, read) and sha256(path) != digest:
+                yield Refusal("MG402", f"{name}, in the run's own folder, was altered", _COPY)
+        elif not name.startswith(tuple(unsaid)):
+            shown = os.fsencode(name).decode("utf-8", "replace")
+            message = f"{shown}, in the run's own folder, is not a file of this run"
+            yield Refusal("MG405", message, "move it out of there")
+
+
+_COPY: Final = "fetch the run's record again, or run mlgate check"
+
+
+def _same(path: Path, read: Path | None) -> bool:
+    """Whether that very file was read before, as the store's own or the record's."""
+    try:
+        return read is not None and path.is_file() and path.samefile(read)
+    except OSError:
+        return False
 
 
 def _wiring(spec: Spec) -> Wiring:

@@ -32,6 +32,8 @@ from tests.fakes.hostile import HOSTILE
 
 __all__ = ["fakes", "project"]
 
+Call = Callable[..., Result]
+
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SPEC = SMALL.replace("ran: RAN, ", "") + "profiles: {quick: {confidence: 0.9}}\n"
 
@@ -216,13 +218,13 @@ def _looser_record(runs: Runs, checked: Checked) -> None:
         (lambda r, c: _verdict(r, c, left_out=["release"]), ["MG403", "MG407"]),
         (lambda r, c: _verdict(r, c, name="other"), ["MG403"]),
         (lambda r, c: _verdict(r, c, more=1), ["MG403"]),
-        (lambda r, c: _verdict(r, c, stages=[]), ["MG403"]),
+        (lambda r, c: _verdict(r, c, stages=[]), ["MG403", "MG405"]),
         (lambda r, c: _row(r, c, "other", outcome="warn"), ["MG403"]),
         (lambda r, c: _row(r, c, "other", gates=[]), ["MG403"]),
-        (lambda r, c: _row(r, c, "data", id="../data"), ["MG403", "MG404"]),
+        (lambda r, c: _row(r, c, "data", id="../data"), ["MG403", "MG404", "MG405"]),
         (lambda r, c: _row(r, c, "other", uses="attest"), ["MG403"]),
-        (lambda r, c: _row(r, c, "other", evidence=f"sha256:{'0' * 64}"), ["MG401"]),
-        (_swap, ["MG403", "MG404"]),
+        (lambda r, c: _row(r, c, "other", evidence=f"sha256:{'0' * 64}"), ["MG401", "MG402"]),
+        (_swap, ["MG402", "MG403", "MG404"]),
         (_looser_record, []),  # the spec at hand judges
     ],
 )  # fmt: skip
@@ -232,6 +234,77 @@ def test_every_alteration_has_its_code(
     checked = runs.run()
     spoil(runs, checked)
     assert codes(runs.verify(checked)) == expected
+
+
+def _copy(path: Path, text: bytes = b"copied") -> None:
+    """A file of its own in the place of a link to the store's, or where none was."""
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text)
+
+
+def _same_copy(path: Path) -> None:
+    _copy(path, path.read_bytes())
+
+
+def _link(path: Path, to: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.symlink_to(to)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named", "expected"),
+    [
+        (_same_copy, "outputs/int8/copy.bin", []),
+        (_same_copy, "evidence/int8.json", []),
+        (Path.unlink, "outputs/int8/copy.bin", []),
+        (Path.unlink, "evidence/int8.json", []),
+        (shutil.rmtree, "outputs", []),
+        (lambda path: (path / "empty").mkdir(), "outputs", []),
+        (_copy, "outputs/int8/copy.bin", ["MG402"]),
+        (_copy, "evidence/int8.json", ["MG402"]),
+        (_fifo, "outputs/int8/copy.bin", ["MG402"]),
+        (_device, "evidence/int8.json", ["MG402"]),
+        (_copy, "outputs/int8/other.bin", ["MG405"]),
+        (_copy, "outputs/nobody/copy.bin", ["MG405"]),
+        (_copy, "outputs/copy.bin", ["MG405"]),
+        (_copy, "outputs/int8/sub/copy.bin", ["MG405"]),
+        (_copy, "evidence/int8.json.orig", ["MG405"]),
+        (_copy, "outputs/int8/.hidden", ["MG405"]),
+        (lambda path: _link(path, path.parent / "../data"), "outputs/int8", ["MG405"]),
+        (lambda path: _link(path, path.parent / "nowhere"), "outputs/int8/dangling", ["MG405"]),
+        (lambda path: _link(path, Path("../data/copy.bin")), "outputs/int8/copy.bin", ["MG402"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("stored", [True, False])
+def test_what_lies_in_the_runs_own_folder_is_verified_too(
+    runs: Runs, spoil: Callable[[Path], object], named: str, expected: list[str], stored: bool
+) -> None:
+    """Those are what people and CI pick up, whatever the store holds."""
+    checked = runs.run()
+    if not stored:  # as it was downloaded, with a store beside the verdict
+        shutil.copytree(runs.folder / FOLDER / "store", checked.folder / "store")
+    spoil(checked.folder / named)
+    record = Record(checked.folder, runs.store if stored else None)
+    found = verify(record, spec=runs.spec())
+    if expected and not stored and named == "evidence/int8.json":  # it is the very evidence
+        expected = ["MG401", "MG402"] if spoil is _device else ["MG402"]
+    assert codes(found) == expected
+    assert not expected or not stored or any(named in r.message for r in found.refusals)
+
+
+def test_a_link_to_the_right_content_is_no_alteration(runs: Runs) -> None:
+    checked = runs.run()
+    _link(checked.folder / "outputs/int8/copy.bin", _blob(runs, checked, "int8", "output"))
+    assert codes(runs.verify(checked)) == []
+
+
+def test_a_name_that_is_no_text_is_refused(call: Call, runs: Runs) -> None:
+    checked = runs.run()
+    _copy(checked.folder / "outputs" / os.fsdecode(b"a\xff"))
+    for form in ("text", "json", "github"):
+        done = call("--format", form)
+        assert (done.exit_code, "MG405" in done.output) == (1, True), done.output
 
 
 def test_without_the_spec_the_record_judges(runs: Runs) -> None:
@@ -479,9 +552,6 @@ def test_any_other_json_is_refused_or_an_error(
     finally:
         path.write_bytes(before)
     assert not passed or same or changed == document  # times and hosts of run.json prove nothing
-
-
-Call = Callable[..., Result]
 
 
 @pytest.fixture
