@@ -14,7 +14,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
@@ -41,10 +41,16 @@ _LOG_BYTES: Final = 10_000_000
 
 @dataclass(frozen=True)
 class Checked:
-    """A finished run: its report, and the folder that holds its record."""
+    """A finished run: its report, and the folder that holds its record.
+
+    `file` is the spec's name in its own folder. `about` says what the verdict leaves out: when the
+    run was, by which versions and on which hardware.
+    """
 
     report: Report
     folder: Path
+    file: str
+    about: tuple[str, ...] = ()
 
 
 def prepare(
@@ -133,35 +139,53 @@ def keep(
         results=results,
         left_out=left_out(spec, results),
     )
-    write_atomic(folder / "run.json", _record(plan, report, run, started, ended))
+    record = _record(plan, report, run, started, ended)
+    checked = Checked(report, folder, spec.file, _about(record))
+    write_atomic(folder / "run.json", canonical(record))
     write_atomic(folder / "verdict.json", report.verdict())
-    for name, content in rendered(report).items():
+    for name, content in rendered(checked).items():
         write_atomic(folder / name, content.encode())
     # Last: a run that is stopped before its verdict is written leaves no model to pick up.
     _link_files(Store(root), folder, results)
     _point_latest(root, run)
-    return Checked(report, folder)
+    return checked
 
 
-RENDERERS: Final[Mapping[str, Callable[[Report], str]]] = {
-    "github": github.render,
-    "html": html.render,
-    "json": as_json.render,
-    "junit": junit.render,
-    "markdown": markdown.render,
-    "sarif": sarif.render,
-    "text": text.render,
+# Each is given how its reader calls the spec's file.
+RENDERERS: Final[Mapping[str, Callable[[Checked, str], str]]] = {
+    "github": lambda run, file: github.render(run.report, file=file),
+    "html": lambda run, _: html.render(run.report, about=run.about),
+    "json": lambda run, _: as_json.render(run.report),
+    "junit": lambda run, file: junit.render(run.report, file=file),
+    "markdown": lambda run, file: markdown.render(run.report, file=file),
+    "sarif": lambda run, file: sarif.render(run.report, file=file),
+    "text": lambda run, file: text.render(run.report, file=file),
 }
 
 
-def rendered(report: Report) -> dict[str, str]:
-    """Every file that a run's record has for people and other tools."""
-    return {
-        "report.html": html.render(report),
-        "report.md": markdown.render(report),
-        "junit.xml": junit.render(report),
-        "results.sarif": sarif.render(report),
+def rendered(checked: Checked) -> dict[str, str]:
+    """Every file that a run's record has for people and other tools.
+
+    They call the spec as its repository does, for that is how services find its lines.
+    """
+    file = _in_repository(checked)
+    kept = {
+        "report.html": "html",
+        "report.md": "markdown",
+        "junit.xml": "junit",
+        "results.sarif": "sarif",
     }
+    return {name: RENDERERS[form](checked, file) for name, form in kept.items()}
+
+
+def _in_repository(checked: Checked) -> str:
+    """The spec's path from the root of the git repository around it, or its name without one."""
+    # .mlgate/runs/<run>, beside the spec
+    beside = checked.folder.resolve().parents[2]
+    for above in (beside, *beside.parents):
+        if (above / ".git").exists():
+            return (beside / checked.file).relative_to(above).as_posix()
+    return checked.file
 
 
 def stored_runs(root: Path) -> tuple[str, ...]:
@@ -177,7 +201,10 @@ def judge(root: Path, run: str | None, *, file: str | None = None) -> Checked:
     for a run that is not there, `StoreError` for evidence that is not whole.
     """
     folder = folder_of(root, run, file=file)
-    return Checked(recorded(folder, Store(root).evidence), folder)
+    report = recorded(folder, Store(root).evidence)
+    with _reading(folder):
+        record = _recorded(folder)
+        return Checked(report, folder, file_in(record), _about(record))
 
 
 def folder_of(root: Path, run: str | None, *, file: str | None = None) -> Path:
@@ -226,7 +253,15 @@ def wiring(folder: Path) -> dict[str, dict[str, str | None]]:
 def _reading(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise StoreError(
             f"the record of {folder.name} cannot be read: {type(error).__name__}",
             hint="it was altered, or the run was stopped before it was judged",
@@ -238,6 +273,37 @@ def _recorded(folder: Path) -> Any:
     if record["schema"] != RUN_SCHEMA:
         raise StoreError(f"{folder / 'run.json'} is of another version: {record['schema']}")
     return record
+
+
+def file_in(record: Mapping[str, Any]) -> str:
+    """The name of the spec that a run's record is of. Raises `TypeError`, `LookupError`."""
+    file = record["file"]
+    if not isinstance(file, str):
+        raise TypeError(file)
+    return file
+
+
+def _about(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a record says of a run that its verdict does not. What it lacks is left out."""
+    said = [f"run {record['run']}"] if "run" in record else []
+    if "started" in record:
+        started = datetime.fromisoformat(record["started"]).astimezone(UTC)
+        said.append(f"{started:%Y-%m-%d %H:%M} UTC")
+    said += [
+        f"{title} {record[name]}"
+        for name, title in (("mlgate", "mlgate"), ("python", "Python"))
+        if name in record
+    ]
+    machine = record.get("hardware", {})
+    for name, words in (
+        ("processor", "{}"),
+        ("machine", "{}"),
+        ("cores", "{} cores"),
+        ("gpus", "GPU {}"),
+    ):
+        if machine.get(name):
+            said.append(words.format(machine[name]))
+    return tuple(said)
 
 
 def compare_with_stored(checked: Checked) -> None:
@@ -266,7 +332,9 @@ def _result(
     return Ran(evidence, row["evidence"], judged, tuple(row["lines"]), row["cached"])
 
 
-def _record(plan: Plan, report: Report, run: str, started: datetime, ended: datetime) -> bytes:
+def _record(
+    plan: Plan, report: Report, run: str, started: datetime, ended: datetime
+) -> dict[str, Any]:
     rows = []
     for node in plan.nodes:
         row: dict[str, Any] = {"id": node.id, "uses": node.options.uses, "line": node.line}
@@ -281,25 +349,23 @@ def _record(plan: Plan, report: Report, run: str, started: datetime, ended: date
             case NotRun() as missed:
                 row |= {"not_run": missed.because, "outcome": str(missed.outcome)}
         rows.append(row)
-    return canonical(
-        {
-            "schema": RUN_SCHEMA,
-            "run": run,
-            "name": report.name,
-            "file": plan.spec.file,
-            "spec_digest": report.spec_digest,
-            "profile": report.profile,
-            "confidence": report.confidence,
-            "left_out": list(report.left_out),
-            "started": started.isoformat(),
-            "ended": ended.isoformat(),
-            "host": platform.node(),
-            "hardware": hardware(),
-            "mlgate": __version__,
-            "python": platform.python_version(),
-            "stages": rows,
-        }
-    )
+    return {
+        "schema": RUN_SCHEMA,
+        "run": run,
+        "name": report.name,
+        "file": plan.spec.file,
+        "spec_digest": report.spec_digest,
+        "profile": report.profile,
+        "confidence": report.confidence,
+        "left_out": list(report.left_out),
+        "started": started.isoformat(),
+        "ended": ended.isoformat(),
+        "host": platform.node(),
+        "hardware": hardware(),
+        "mlgate": __version__,
+        "python": platform.python_version(),
+        "stages": rows,
+    }
 
 
 @contextlib.contextmanager
@@ -374,10 +440,14 @@ def _point_latest(root: Path, run: str) -> None:
 
 
 def _last_of(root: Path, file: str) -> str:
-    """The last run of the spec of that name. Raises `UsageError` when there is none."""
+    """The last run of the spec of that name. Raises `UsageError` when there is none.
+
+    One that cannot be read may be it: an older one must not pass for it (`StoreError`).
+    """
     for run in reversed(stored_runs(root)):
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            if json.loads((root / "runs" / run / "run.json").read_bytes())["file"] == file:
+        folder = root / "runs" / run
+        with _reading(folder):
+            if file_in(json.loads((folder / "run.json").read_bytes())) == file:
                 return run
     raise UsageError(f"{file} has not been checked here yet", hint=f"run mlgate check {file}")
 

@@ -54,20 +54,22 @@ COLUMNS: Final = (
 class Standing:
     """What one stage knows of one model, by the names of `COLUMNS`.
 
-    `where` says on what it ran; figures without it hold wherever the model runs.
+    `where` says on what it ran; figures without it hold wherever the model runs. One that is not
+    `approved` was refused by the stage that made it.
     """
 
     model: str
     name: str
     figures: Mapping[str, float]
     where: str | None = None
+    approved: bool = True
 
 
 @dataclass(frozen=True)
 class Row:
     """One model on one kind of device, with all that is known of it. `names` are as stages say.
 
-    `best`: no other row beats it.
+    `best`: it is approved, and no other such row beats it.
     """
 
     model: str
@@ -75,12 +77,16 @@ class Row:
     where: str | None
     figures: Mapping[str, float]
     best: bool = True
+    approved: bool = True
 
 
 def side_by_side(standings: Iterable[Standing]) -> tuple[Row, ...]:
     """One row for each model and where it ran, in the order in which they came."""
     known: dict[tuple[str, str | None], tuple[list[str], dict[str, float]]] = {}
+    refused = set[str]()
     for one in standings:
+        if not one.approved:
+            refused.add(one.model)
         names, figures = known.setdefault((one.model, one.where), ([], {}))
         names.append(one.name)
         for column, figure in one.figures.items():
@@ -91,11 +97,14 @@ def side_by_side(standings: Iterable[Standing]) -> tuple[Row, ...]:
         if where is None and model in ran:
             continue
         also, everywhere = known.get((model, None), ([], {})) if where is not None else ([], {})
-        rows.append(Row(model, (*also, *names), where, everywhere | figures))
-    return tuple(
-        replace(row, best=not any(_beats(other, row) for other in rows if other is not row))
-        for row in rows
-    )
+        named = (*also, *names)
+        rows.append(Row(model, named, where, everywhere | figures, approved=model not in refused))
+    return tuple(replace(row, best=row.approved and not _beaten(row, rows)) for row in rows)
+
+
+def _beaten(row: Row, rows: Iterable[Row]) -> bool:
+    """By one that may be chosen instead: a model that was refused is nobody's better."""
+    return any(_beats(other, row) for other in rows if other is not row and other.approved)
 
 
 def _beats(a: Row, b: Row) -> bool:
@@ -126,8 +135,11 @@ def figure_of(rows: Iterable[Row]) -> Figure | None:
         return None
     shown = [row for row in listed if against.name in row.figures]
     series = []
-    for name, best in (("on the Pareto front", True), ("beaten by another", False)):
-        mine = [row for row in shown if row.best is best]
+    for name, mine in (
+        ("on the Pareto front", [row for row in shown if row.best]),
+        ("beaten by another", [row for row in shown if row.approved and not row.best]),
+        ("not approved", [row for row in shown if not row.approved]),
+    ):
         if mine:
             series.append(
                 Series(

@@ -34,7 +34,7 @@ def test_a_run_leaves_its_whole_record(tmp_path: Path) -> None:
         "verdict.json",
         "journal.jsonl",
         "outputs",
-        *rendered(checked.report),
+        *rendered(checked),
     } <= names
     verdict = json.loads((checked.folder / "verdict.json").read_bytes())
     assert (verdict["schema"], verdict["exit_code"]) == ("mlgate/verdict/v1", 3)
@@ -97,7 +97,7 @@ def test_a_run_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
 
 def test_every_rendering_is_the_same_twice(tmp_path: Path) -> None:
     folder = project(tmp_path, a=probe(0.5), b=probe(act="raise"))
-    assert rendered(run(folder).report) == rendered(judge(folder / ".mlgate", None).report)
+    assert rendered(run(folder)) == rendered(judge(folder / ".mlgate", None))
 
 
 def test_a_folder_may_hold_several_specs(tmp_path: Path) -> None:
@@ -112,3 +112,48 @@ def test_a_folder_may_hold_several_specs(tmp_path: Path) -> None:
     assert judge(root, None, file="other.yaml").report.exit_code == 1
     with pytest.raises(UsageError, match=r"gone\.yaml has not been checked"):
         judge(root, None, file="gone.yaml")
+
+
+def test_an_older_run_does_not_pass_for_one_that_cannot_be_read(tmp_path: Path) -> None:
+    root = project(tmp_path, a=probe(0.5)) / ".mlgate"
+    run(tmp_path)
+    last = check(load(tmp_path / "mlgate.yaml"), now=lambda: NOW + timedelta(days=1)).folder
+    (last / "run.json").write_text("{")
+    with pytest.raises(StoreError, match=last.name):
+        judge(root, None, file="mlgate.yaml")
+
+
+@pytest.mark.parametrize(("repository", "called"), [(".git", "ml/other.yaml"), ("x", "other.yaml")])
+def test_stored_files_call_the_spec_as_its_repository_does(
+    tmp_path: Path, repository: str, called: str
+) -> None:
+    tree(tmp_path, {"ml/other.yaml": stages(a=probe(2.0)), f"{repository}/HEAD": ""})
+    folder = check(load(tmp_path / "ml/other.yaml"), now=lambda: NOW).folder
+    [result] = json.loads((folder / "results.sarif").read_bytes())["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert place == called
+    assert f'file="{called}"' in (folder / "junit.xml").read_text()
+    assert "mlgate.yaml" not in (folder / "report.md").read_text()
+
+
+def test_the_page_says_when_and_where_the_run_was_and_the_verdict_does_not(tmp_path: Path) -> None:
+    checked = run(project(tmp_path, a=probe()))
+    page = (checked.folder / "report.html").read_text()
+    for said in (f"run {checked.folder.name}", "2026-01-02 03:04 UTC", "Python 3.", " cores"):
+        assert said in page
+        assert said.encode() not in checked.report.verdict()
+    assert judge(tmp_path / ".mlgate", None).about == checked.about
+
+
+def test_a_record_of_an_older_version_is_judged_and_an_impossible_time_is_refused(
+    tmp_path: Path,
+) -> None:
+    file = run(project(tmp_path, a=probe())).folder / "run.json"
+    record = json.loads(file.read_bytes())
+    file.write_text(json.dumps({**record, "started": "0001-01-01T00:00:00+14:00"}))
+    with pytest.raises(StoreError, match="cannot be read"):
+        judge(tmp_path / ".mlgate", None)
+    for name in ("started", "hardware", "python"):
+        del record[name]
+    file.write_text(json.dumps(record))
+    assert judge(tmp_path / ".mlgate", None).report.exit_code == 0

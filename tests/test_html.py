@@ -95,3 +95,8 @@ def test_it_says_what_there_is_to_say_and_is_the_same_twice() -> None:
     for word in ("drift.psi", "good", "bad", "broke", "missed", "not run", "−∞", "sha256:"):
         assert word in page
     assert page == html.render(report())
+
+
+def test_its_foot_says_what_it_is_given_as_text() -> None:
+    page = html.render(report(), about=("run 7", EVIL))
+    assert "run 7 · &lt;script&gt;" in page.split("<footer>")[1]

@@ -101,6 +101,18 @@ def test_the_plot_shows_quality_against_latency_or_else_cost() -> None:
     assert figure_of(()) is None
 
 
+def test_a_model_that_was_refused_neither_wins_nor_beats() -> None:
+    refused = Standing("8", "int8: m.onnx", {"accuracy": 0.999}, approved=False)
+    rows = side_by_side([refused, SOURCE, FAST, SLOW])
+    assert [(row.approved, row.best) for row in rows] == [(False, False), (True, True)]
+    figure = figure_of(rows)
+    assert figure is not None
+    assert [(series.name, series.labels) for series in figure.series] == [
+        ("on the Pareto front", ("latency: baseline",)),
+        ("not approved", ("latency: candidate",)),
+    ]
+
+
 figures: Any = st.dictionaries(
     st.sampled_from([column.name for column in COLUMNS]), st.sampled_from([1.0, 2.0, 3.0])
 )

@@ -8,7 +8,7 @@ import click
 
 from mlgate.check import judge
 from mlgate.cli.failure import errors_as_json
-from mlgate.cli.options import root_of
+from mlgate.cli.options import file_of, root_of, say_which, seen_from_here
 from mlgate.errors import harmless
 from mlgate.report import Ran, Report
 from mlgate.store import FOLDER
@@ -28,7 +28,8 @@ def command(a: str, b: str | None, spec: Path | None, everything: bool, form: st
     """
     root = root_of(spec) / FOLDER
     with errors_as_json(form == "json"):
-        before, after = judge(root, a).report, judge(root, b).report
+        left, right = judge(root, a), judge(root, b, file=file_of(spec))
+    before, after = left.report, right.report
     rows = [row for row in _rows(before, after) if everything or row["before"] != row["after"]]
     gates = [row for row in _gates(before, after) if everything or row["before"] != row["after"]]
     if form == "json":
@@ -41,6 +42,11 @@ def command(a: str, b: str | None, spec: Path | None, everything: bool, form: st
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
+    if left.file == right.file:
+        say_which(seen_from_here(right, spec))
+    else:
+        files = (seen_from_here(run, spec) for run in (left, right))
+        click.echo(f"different specs: {' → '.join(files)}", err=True)
     click.echo(f"{before.outcome} → {after.outcome}")
     for row in gates:
         click.echo(f"{harmless(row['name'])}: {row['before'] or '–'} → {row['after'] or '–'}")

@@ -8,7 +8,7 @@ import click
 from mlgate.check import compare_with_stored, judge
 from mlgate.cli.check import paint
 from mlgate.cli.failure import errors_as_json
-from mlgate.cli.options import file_of, root_of
+from mlgate.cli.options import file_of, root_of, say_which, seen_from_here
 from mlgate.render import json as as_json
 from mlgate.render import text
 from mlgate.store import FOLDER
@@ -33,5 +33,7 @@ def command(ctx: click.Context, run: str | None, spec: Path | None, form: str) -
     elif form == "json":
         click.echo(as_json.render(checked.report), nl=False)
     else:
-        click.echo(text.render(checked.report, paint=paint), nl=False)
+        file = seen_from_here(checked, spec)
+        click.echo(text.render(checked.report, paint=paint, file=file), nl=False)
+        say_which(file)
     ctx.exit(checked.report.exit_code)

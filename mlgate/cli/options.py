@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from mlgate.errors import Problem, SpecError, UsageError
+from mlgate.check import Checked
+from mlgate.errors import Problem, SpecError, UsageError, harmless
 from mlgate.lint import load
-from mlgate.spec import Spec, locate
+from mlgate.spec import FILE, Spec, locate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,8 +73,21 @@ def placed(problems: Sequence[Problem], file: Path) -> tuple[Problem, ...]:
 
 
 def file_of(spec: Path | None) -> str | None:
-    """The spec's name, where the argument is a file and not a folder."""
-    return None if spec is None or spec.is_dir() else spec.name
+    """The name of the spec that an argument means: a folder's mlgate.yaml; None without one."""
+    if spec is None:
+        return None
+    return FILE if spec.is_dir() else spec.name
+
+
+def seen_from_here(checked: Checked, spec: Path | None) -> str:
+    """The file of a stored run's spec, as `check` of it would call it from the current folder."""
+    return harmless(str(root_of(spec) / checked.file))
+
+
+def say_which(file: str) -> None:
+    """Tell whose run is shown, where it is not the one that a folder is expected to hold."""
+    if Path(file).name != FILE:
+        click.echo(f"spec: {file}", err=True)
 
 
 def root_of(spec: Path | None) -> Path:

@@ -6,7 +6,7 @@ import click
 
 from mlgate.check import RENDERERS, judge
 from mlgate.cli.failure import errors_as_json
-from mlgate.cli.options import file_of, root_of
+from mlgate.cli.options import file_of, root_of, say_which, seen_from_here
 from mlgate.store import FOLDER, write_atomic
 
 
@@ -22,7 +22,11 @@ def command(run: str | None, spec: Path | None, form: str, out: Path | None) -> 
     whatever the verdict was: this shows, `mlgate judge` judges.
     """
     with errors_as_json(form == "json" and out is None):
-        text = RENDERERS[form](judge(root_of(spec) / FOLDER, run, file=file_of(spec)).report)
+        checked = judge(root_of(spec) / FOLDER, run, file=file_of(spec))
+        file = seen_from_here(checked, spec)
+        text = RENDERERS[form](checked, file)
+    if form == "text" or out is not None:
+        say_which(file)
     if out is None:
         click.echo(text, nl=False)
     else:

@@ -1,5 +1,6 @@
 """The report as one HTML page that stands alone: no scripts, no fonts, nothing fetched."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +23,11 @@ _ENVIRONMENT = jinja2.Environment(
 )
 
 
-def render(report: Report) -> str:
-    """The page. Deterministic: the same report gives the same bytes."""
+def render(report: Report, *, about: Sequence[str] = ()) -> str:
+    """The page. Deterministic: the same report gives the same bytes.
+
+    `about` is said at its foot: when and where the run was.
+    """
     stages = [_stage(name, report.uses[name], result) for name, result in report.results.items()]
     gates = [gate for stage in stages for gate in stage["gates"]]
     return _ENVIRONMENT.get_template("report.html.j2").render(
@@ -39,6 +43,7 @@ def render(report: Report) -> str:
         models=_models(report),
         # Evidence digests make the page checkable against the store.
         spec_digest=report.spec_digest,
+        about=about,
     )
 
 
@@ -64,6 +69,7 @@ def _models(report: Report) -> dict[str, Any] | None:
                 "where": row.where or "",
                 "cells": [_cell(row.figures.get(column.name), column.per) for column in columns],
                 "best": row.best,
+                "approved": row.approved,
             }
             for row in rows
         ],

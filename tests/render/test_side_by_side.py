@@ -13,7 +13,7 @@ def ran(evidence: Evidence) -> Ran:
     return Ran(evidence, "sha256:" + "0" * 64, (), (), cached=False)
 
 
-def quantized(name: str = "m.onnx") -> Ran:
+def quantized(name: str = "m.onnx", port: str = "model") -> Ran:
     rows = [
         Comparison(name=metric, to="source", value=value, reference=reference)
         for metric, value, reference in (("accuracy", 0.98, 0.99), ("size_bytes", 2e5, 8e5))
@@ -27,7 +27,7 @@ def quantized(name: str = "m.onnx") -> Ran:
             uses="quantize",
             inputs={"model": LARGE},
             comparisons=(sliced, *rows),
-            outputs={"model": made},
+            outputs={port: made},
         )
     )
 
@@ -73,6 +73,15 @@ def test_quality_of_one_stage_stands_beside_the_latency_of_another() -> None:
     for cell in ("int8: source", "latency: baseline", "0.99", "0.75", "–"):
         assert cell in large
     assert "beaten" not in small + large
+
+
+def test_a_best_effort_is_no_winner() -> None:
+    text = page(int8=quantized(port="best_effort"), latency=benchmarked())
+    rows = text[text.index("Models side by side") :].split("<tbody>")[1].split("<tr>")[1:]
+    small, large = sorted(rows, key=lambda row: "int8: source" in row)
+    assert "not approved" in small
+    assert "Pareto" not in small
+    assert "Pareto" in large
 
 
 def test_one_model_alone_has_no_table() -> None:

@@ -25,10 +25,13 @@ def standings(evidence: Evidence) -> tuple[Standing, ...]:
         for c in evidence.comparisons
         if c.to == "source" and not c.labels and c.name in _STANDS
     }
-    made = evidence.outputs.get("model") or evidence.outputs.get("best_effort")
+    approved = evidence.outputs.get("model")
+    made = approved or evidence.outputs.get("best_effort")
     known = {name: c.value for name, c in pairs.items() if c.value is not None}
     source = {name: c.reference for name, c in pairs.items() if c.reference is not None}
-    found = [] if made is None else [Standing(made.digest, made.name, known)]
+    found = []
+    if made is not None:
+        found.append(Standing(made.digest, made.name, known, approved=approved is not None))
     if "model" in evidence.inputs:
         found.append(Standing(evidence.inputs["model"], "source", source))
     return tuple(found)
