@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -145,7 +145,22 @@ def _problem(
             choices = re.findall(r"'([^']*)'", str(expected)) or [str(expected)]
             given = document.plain(document.find(node, loc))
             hint = near(str(given), choices) or f"one of: {', '.join(choices)}"
-            return Problem("MG107", f"{key}: {given!r} is not known", at, hint)
+            return Problem("MG107", f"{_field(loc)}{given!r} is not known", at, hint)
+        case "union_tag_invalid":
+            name, tag = str(error["ctx"]["discriminator"]).strip("'"), str(error["ctx"]["tag"])
+            choices = re.findall(r"'([^']*)'", str(error["ctx"]["expected_tags"]))
+            at = document.find(node, (*loc, name)).position
+            hint = near(tag, choices) or f"one of: {', '.join(choices)}"
+            return Problem("MG107", f"{name}: {tag!r} is not known", at, hint)
+        case "union_tag_not_found":
+            name = str(error["ctx"]["discriminator"]).strip("'")
+            return Problem("MG105", f"{name} is missing", at)
+        case "too_short":
+            least, there = error["ctx"]["min_length"], error["ctx"]["actual_length"]
+            said = f"{_field(loc)}at least {least} must be here, not {there}"
+            return Problem("MG107", said, at)
+        case "string_pattern_mismatch" if key == "from":
+            return Problem("MG107", "from: write STAGE.OUTPUT, for example int8.model", at)
         case "string_pattern_mismatch" if loc and loc[-1] == "[key]":
             at = document.key_position(root, (*prefix, *loc[:-1]))
             hint = "letters, digits, - and _, beginning with a letter"
@@ -196,16 +211,25 @@ def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> set[str]:
     """The keys that may stand at `loc` within a model's document."""
     here: set[Any] = {model}
     for part in loc:
+        tagged = {one for one in _models(here) if part in _tags(one)} if len(here) > 1 else None
         inner: set[Any] = set()
         for annotation in here:
             inner |= _inner(annotation, part)
-        here = inner or here
+        here = tagged or inner or here
     return {
         info.alias or name
         for annotation in here
         if isinstance(annotation, type) and issubclass(annotation, BaseModel)
         for name, info in annotation.model_fields.items()
     } - {"path"}
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    """Values by which a union knows this member: those of fields that can have one only."""
+    choices = [
+        get_args(f.annotation) for f in _fields(model) if get_origin(f.annotation) is Literal
+    ]
+    return tuple(str(values[0]) for values in choices if len(values) == 1)
 
 
 def _inner(annotation: Any, part: str | int) -> set[Any]:
