@@ -16,7 +16,7 @@ from mlgate.plan import Plan, resolve
 from mlgate.spec import locate, written_digest
 from mlgate.store import write_atomic
 from mlgate.targets import github, lock, problems, tekton
-from mlgate.targets.jobs import Given, Source, is_ours, remembered
+from mlgate.targets.jobs import Given, Source, is_ours, other_spec, remembered
 
 _ON_GITHUB = r"(?:https://|ssh://git@)github\.com/([A-Za-z0-9._-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,7 +43,8 @@ def _common(command: F) -> F:
 def command() -> None:
     """Write the CI files that run the same plan: a GitHub workflow or a Tekton pipeline.
 
-    Options are remembered in the file that is written: give them once.
+    Options are remembered in the file that is written: give them once. A file that was made from
+    another spec is not replaced.
     """
 
 
@@ -57,9 +58,9 @@ def command() -> None:
 @click.option("--version", help="What that commit is called, for readers.")
 @click.option("--runner", help="Label of the runners; default: ubuntu-24.04.")
 @click.option("--gpu-runner", metavar="LABEL,…", help="Labels of the runners that have a GPU.")
-@click.option("--comment", is_flag=True, default=None, help="Keep a comment on pull requests.")
-@click.option("--ghes", is_flag=True, default=None, help="For GitHub Enterprise Server.")
-@click.option("--sarif", is_flag=True, default=None, help="Upload code scanning results.")
+@click.option("--comment/--no-comment", default=None, help="Keep a comment on pull requests.")
+@click.option("--ghes/--no-ghes", default=None, help="For GitHub Enterprise Server.")
+@click.option("--sarif/--no-sarif", default=None, help="Upload code scanning results.")
 def to_github(
     spec: Path | None,
     profile: str | None,
@@ -71,6 +72,7 @@ def to_github(
 ) -> None:
     """Write .github/workflows/mlgate.yml."""
     plan, source, root = _read(spec, profile, settings, out)
+    _refuse_others((github.WORKFLOW,), source, root)
     labels = gpu_runner.split(",") if gpu_runner is not None else None
     hint = "add --actions OWNER/REPOSITORY@COMMIT, where mlgate's actions are"
     known = remembered(github.Settings, _text(root / github.WORKFLOW))
@@ -79,9 +81,11 @@ def to_github(
         click.echo(f"actions of {origin[0]}, where this mlgate was installed from", err=True)
     chosen = _settings(
         github.Settings,
-        root / github.WORKFLOW,
+        root,
+        github.WORKFLOW,
         {**given, "gpu_runner": labels, "profile": profile, "params": _params(settings)},
         hint,
+        check=check,
     )
     _refuse((*problems(plan), *github.problems(plan, chosen)))
     files = github.compile_plan(plan, source, chosen)
@@ -152,11 +156,14 @@ def to_tekton(
 ) -> None:
     """Write tekton/ (Pipeline, Tasks, PipelineRun) and .tekton/ for Pipelines-as-Code."""
     plan, source, root = _read(spec, profile, settings, out)
+    _refuse_others(tekton.FROM_SPEC, source, root)
     chosen = _settings(
         tekton.Settings,
-        root / tekton.PIPELINE,
+        root,
+        tekton.PIPELINE,
         {**given, "profile": profile, "params": _params(settings)},
         "add --image IMAGE@sha256:…, mlgate's container image by digest",
+        check=check,
     )
     _refuse((*problems(plan), *tekton.problems(plan, source, chosen)))
     _write(tekton.compile_plan(plan, source, chosen), root, check=check)
@@ -181,9 +188,26 @@ def _params(settings: tuple[str, ...]) -> dict[str, str] | None:
     return dict(setting.split("=", 1) for setting in settings) or None
 
 
-def _settings(model: type[G], file: Path, given: Mapping[str, object], hint: str) -> G:
-    """What was given, on top of what the file that is there remembers."""
-    known = remembered(model, _text(file))
+def _refuse_others(files: tuple[str, ...], source: Source, root: Path) -> None:
+    """Raise `UsageError` where a file is of another spec: it would be lost, and its options used."""
+    found = [(path, other_spec(_text(root / path), source)) for path in files]
+    theirs = [(path, spec) for path, spec in found if spec is not None]
+    if theirs:
+        paths = ", ".join(path for path, _ in theirs)
+        raise UsageError(
+            f"{paths}: made from {theirs[0][1]}, and not from {source.spec}",
+            hint="delete what shall be replaced, or compile to another folder: --out",
+        )
+
+
+def _settings(
+    model: type[G], root: Path, path: str, given: Mapping[str, object], hint: str, *, check: bool
+) -> G:
+    """What was given, on top of what the file that is there remembers.
+
+    With `check`, a file that says too little to be compiled again is out of date.
+    """
+    known = remembered(model, _text(root / path))
     before = known.model_dump(exclude_defaults=True) if known is not None else {}
     values = {**before, **{name: value for name, value in given.items() if value is not None}}
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
@@ -191,10 +215,16 @@ def _settings(model: type[G], file: Path, given: Mapping[str, object], hint: str
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-").replace("api", "tekton-api")
+        name = str(first["loc"][0])
+        option = "--" + name.replace("_", "-").replace("api", "tekton-api")
         if first["type"] == "missing":
+            if check and is_ours(_text(root / path)):
+                _out_of_date([path], root)
+                click.get_current_context().exit(1)
             raise UsageError(f"{option} is missing", hint=hint) from None
-        raise UsageError(f"{option}: {first['msg']}") from None
+        wanted = model.model_fields[name].description
+        message = f"{option} has to be {wanted}" if wanted else f"{option}: {first['msg']}"
+        raise UsageError(message) from None
 
 
 def _refuse(found: tuple[Problem, ...]) -> None:
@@ -206,17 +236,22 @@ def _write(files: Mapping[str, str], root: Path, *, check: bool, locked: bool = 
     files = _without_theirs(files, root)
     old = [path for path, text in files.items() if _text(root / path) != text]
     if check:
-        for path in old:
-            click.echo(f"{path} is out of date")
         if not locked:
             click.echo(f"{lock.PATH} is out of date")
-        if old:
-            click.echo("hint: run mlgate compile again, and commit what it writes", err=True)
+        _out_of_date(old, root)
         click.get_current_context().exit(1 if old or not locked else 0)
     for path in old:
         write_atomic(root / path, files[path].encode())
     for path in files:
         click.echo(f"{path}{'' if path in old else ' is up to date'}")
+
+
+def _out_of_date(paths: list[str], root: Path) -> None:
+    for path in paths:
+        state = "is out of date" if (root / path).exists() else "is not there yet"
+        click.echo(f"{path} {state}")
+    if paths:
+        click.echo("hint: run mlgate compile, and commit what it writes", err=True)
 
 
 def _without_theirs(files: Mapping[str, str], root: Path) -> dict[str, str]:

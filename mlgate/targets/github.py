@@ -32,6 +32,7 @@ VERDICT: Final = "mlgate-verdict"
 WORKFLOW: Final = ".github/workflows/mlgate.yml"
 ACTIONLINT: Final = ".github/actionlint.yaml"
 _LABEL: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_LABEL_WORDS: Final = "label of letters, digits, dots, dashes and underscores"
 _HOSTED: Final = re.compile(r"^(ubuntu|windows|macos)-[a-z0-9.-]+$")
 _PUSH: Final = "github.event_name == 'push'"
 
@@ -43,10 +44,19 @@ class Settings(Given):
     repository. `version` is what a reader calls that commit. `ghes`: for GitHub Enterprise Server.
     """
 
-    actions: str = Field(pattern=r"^(\$|[A-Za-z0-9._-]+/[A-Za-z0-9._-]+@[0-9a-f]{40})$")
-    version: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$")
-    runner: str = Field("ubuntu-24.04", pattern=_LABEL)
-    gpu_runner: tuple[Annotated[str, Field(pattern=_LABEL)], ...] = ()
+    actions: str = Field(
+        pattern=r"^(\$|[A-Za-z0-9._-]+/[A-Za-z0-9._-]+@[0-9a-f]{40})$",
+        description="OWNER/REPOSITORY@COMMIT, with all 40 hex digits of the commit and not a branch"
+        " or tag; or $, this very repository",
+    )
+    version: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]+$", description="a tag as v1.0.0, without spaces"
+    )
+    runner: str = Field("ubuntu-24.04", pattern=_LABEL, description=f"a {_LABEL_WORDS}")
+    gpu_runner: tuple[Annotated[str, Field(pattern=_LABEL)], ...] = Field(
+        (),
+        description=f"labels with commas between, as self-hosted,linux,gpu; each a {_LABEL_WORDS}",
+    )
     comment: bool = False
     sarif: bool = False
     ghes: bool = False

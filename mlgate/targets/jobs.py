@@ -37,11 +37,18 @@ class Source:
 
 
 class Given(Frozen):
-    """What a compiled file remembers of how it was made, whatever the target."""
+    """What a compiled file remembers of how it was made, whatever the target.
+
+    A field with a pattern says in its description, in words, what is wanted.
+    """
 
     profile: str | None = None
     params: dict[str, str] = {}
-    branch: str = Field("main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+    branch: str = Field(
+        "main",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+        description="a branch's name of letters, digits, dots, dashes and slashes",
+    )
 
     def params_json(self) -> str:
         """The parameters as JSON in which no CI system finds an expression of its own."""
@@ -56,13 +63,22 @@ G = TypeVar("G", bound=Given)
 def header(target: str, source: Source, given: Given) -> str:
     """The first lines of a compiled file: what it was made from, and how."""
     kept = json.dumps(given.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
-    shown = "".join(char if char.isprintable() else "?" for char in source.spec)
     return (
-        f"# Made from {shown} by `mlgate compile {target}`: change that,"
+        f"# Made from {_printable(source.spec)} by `mlgate compile {target}`: change that,"
         " and compile again.\n"
         f"# mlgate-spec: {source.digest}\n"
         f"# mlgate-settings: {kept}\n"
     )
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def other_spec(text: str, source: Source) -> str | None:
+    """The spec that a compiled file was made from, where it is another one than `source`."""
+    match = re.match(r"# Made from (.*) by `mlgate compile \w+`: ", text)
+    return match[1] if match and match[1] != _printable(source.spec) else None
 
 
 def is_ours(text: str) -> bool:

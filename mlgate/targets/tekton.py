@@ -5,7 +5,7 @@ taken for a command. Results are digests; the documents travel in the workspace.
 """
 
 import json
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ ON_PUSH: Final = ".tekton/mlgate-push.yaml"
 ON_PULL_REQUEST: Final = ".tekton/mlgate-pull-request.yaml"
 PLAN: Final = "mlgate-plan"
 VERDICT: Final = "mlgate-verdict"
+# The files that say which spec they were made from.
+FROM_SPEC: Final = (PIPELINE, RUN, ON_PUSH, ON_PULL_REQUEST)
 CHECKOUT: Final = "mlgate-checkout"
 # A list of stages is a result, and all results of a task share 4,096 bytes: long ones are cut into
 # parts, each with a task of its own.
@@ -37,12 +39,28 @@ class Settings(Given):
     `api` is the cluster's `enable-api-fields`: with `stable`, nothing of beta is used.
     """
 
-    image: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$")
+    image: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$",
+        description="REGISTRY/IMAGE@sha256:DIGEST, with all 64 hex digits of the digest and not a"
+        " tag alone",
+    )
     api: Literal["stable", "beta"] = "beta"
-    gpu_resource: Annotated[str, Field(pattern=_LABEL)] = "nvidia.com/gpu"
-    gpu_node: str | None = Field(None, pattern=r"^[A-Za-z0-9._/-]+=[A-Za-z0-9._-]+$")
-    secret_name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")] = "mlgate"  # noqa: S105  # a name
-    storage: Annotated[str, Field(pattern=r"^[0-9]+(Ki|Mi|Gi|Ti)$")] = "10Gi"
+    gpu_resource: str = Field(
+        "nvidia.com/gpu", pattern=_LABEL, description="a resource's name, as nvidia.com/gpu"
+    )
+    gpu_node: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._/-]+=[A-Za-z0-9._-]+$",
+        description="a node's label, KEY=VALUE",
+    )
+    secret_name: str = Field(
+        "mlgate",
+        pattern=r"^[a-z0-9][a-z0-9.-]*$",
+        description="a secret's name of small letters, digits, dots and dashes",
+    )
+    storage: str = Field(
+        "10Gi", pattern=r"^[0-9]+(Ki|Mi|Gi|Ti)$", description="a size as 10Gi: Ki, Mi, Gi or Ti"
+    )
 
 
 def problems(plan: Plan, source: Source, settings: Settings) -> tuple[Problem, ...]:

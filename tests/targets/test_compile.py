@@ -15,7 +15,8 @@ from mlgate.cli import cli, show
 from mlgate.cli.compile import installed_from
 from mlgate.cli.outputs import TEKTON_BYTES, write_results
 from mlgate.errors import MlgateError
-from mlgate.targets import github, lock
+from mlgate.targets import github, lock, tekton
+from mlgate.targets.jobs import Given
 from tests.fakes.hostile import HOSTILE
 
 ACTIONS = f"acme/mlgate@{'0' * 40}"
@@ -69,6 +70,85 @@ def test_check_finds_every_edit(call: Call, project: Path, target: tuple[str, ..
     path = next(project.glob(".github/workflows/*.yml"), project / "tekton/mlgate-pipeline.yaml")
     path.write_text(path.read_text().replace("timeout", "timeouts", 1))
     assert call("compile", target[0], "--check").exit_code == 1
+
+
+@pytest.mark.parametrize("target", [("github", "--actions", ACTIONS), ("tekton", "--image", IMAGE)])
+def test_check_of_what_was_never_compiled(
+    call: Call, project: Path, target: tuple[str, ...]
+) -> None:
+    for words in (target[:1], target):
+        done = call("compile", words[0], "--check", *words[1:])
+        assert done.exit_code == 1, done.output
+        assert "mlgate-pipeline.yaml is not there yet" in done.output or (
+            f"{github.WORKFLOW} is not there yet" in done.output
+        )
+        assert "is missing" not in done.output
+    assert not (project / ".github").exists()
+    assert not (project / "tekton").exists()
+
+
+def test_check_of_what_forgot_its_options(call: Call, project: Path) -> None:
+    assert call("compile", "github", "--actions", ACTIONS).exit_code == 0
+    file = project / github.WORKFLOW
+    file.write_text(file.read_text().replace("# mlgate-settings: {", "# settings: {"))
+    done = call("compile", "github", "--check")
+    assert (done.exit_code, f"{github.WORKFLOW} is out of date" in done.output) == (1, True)
+    file.write_text("on: push\n")
+    assert call("compile", "github", "--check").exit_code == 2  # somebody else's
+
+
+@pytest.mark.parametrize(
+    ("target", "anchor"),
+    [
+        (("github", "--actions", ACTIONS, "--sarif"), github.WORKFLOW),
+        (("tekton", "--image", IMAGE), tekton.PIPELINE),
+    ],
+)
+def test_what_another_spec_was_made_into_is_not_replaced(
+    call: Call,
+    project: Path,
+    target: tuple[str, ...],
+    anchor: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (project / "sub").mkdir()
+    spec = project / "sub/mlgate.yaml"
+    shutil.copy(project / "mlgate.yaml", spec)
+    assert call("compile", *target).exit_code == 0
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    for words in (target, (target[0], "--check"), target[:1]):
+        done = call("compile", *words, "sub")
+        assert done.exit_code == 2, done.output
+        said = capsys.readouterr().err
+        assert anchor in said
+        assert "made from mlgate.yaml, and not from sub/mlgate.yaml" in said
+        assert "--out" in said
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+    (project / anchor).unlink()
+    assert call("compile", *target, "sub").exit_code == (0 if target[0] == "github" else 2)
+    for path in tekton.FROM_SPEC:
+        (project / path).unlink(missing_ok=True)
+    assert call("compile", *target, "sub").exit_code == 0
+    assert call("compile", target[0], "--check", "sub").exit_code == 0
+    assert call("compile", *target, "--out", "sub", "sub").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "sign"),
+    [("sarif", "upload-sarif"), ("ghes", "/ghes/"), ("comment", "pull-requests: write")],
+)
+def test_every_flag_that_is_remembered_can_be_turned_off(
+    call: Call, project: Path, flag: str, sign: str
+) -> None:
+    words = ("compile", "github", "--actions", ACTIONS)
+    assert call(*words).exit_code == 0
+    plain = (project / github.WORKFLOW).read_text()
+    assert sign not in plain
+    assert call(*words, f"--{flag}").exit_code == 0
+    assert call(*words).exit_code == 0
+    assert sign in (project / github.WORKFLOW).read_text()
+    assert call(*words, f"--no-{flag}").exit_code == 0
+    assert (project / github.WORKFLOW).read_text() == plain
 
 
 def test_the_bytes_do_not_depend_on_the_hash_seed(call: Call, project: Path, mlgate: Path) -> None:
@@ -209,10 +289,21 @@ def test_results_that_tekton_has_no_room_for_are_left_out(tmp_path: Path) -> Non
         ("run", "--plan", "--profile", "nope"),
     ],
 )
-def test_what_is_wrong_is_exit_code_2(call: Call, words: tuple[str, ...]) -> None:
+def test_what_is_wrong_is_exit_code_2(
+    call: Call, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     done = call(*words)
     assert done.exit_code == 2, done.output
-    assert "Traceback" not in done.output
+    said = done.output + capsys.readouterr().err
+    assert said
+    assert "Traceback" not in said
+    assert "pattern" not in said
+
+
+@pytest.mark.parametrize("model", [github.Settings, tekton.Settings])
+def test_every_option_says_in_words_what_it_has_to_be(model: type[Given]) -> None:
+    for name, field in model.model_fields.items():
+        assert field.description or "attern" not in repr(field), name
 
 
 @pytest.mark.parametrize("text", HOSTILE[::3])
