@@ -1,4 +1,4 @@
-"""A metric over the stored runs of a project, and what its trend is.
+"""A metric over the stored runs of a spec, and what its trend is.
 
 A trend is made of points that may be compared: each measured anew (what a cache gave again is no
 second point); against the same reference model as the last one; or else, where the stage's figures
@@ -10,18 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from mlgate.check import judge, stored_runs
+from mlgate.check import file_in, judge, stored_runs
 from mlgate.errors import MlgateError
 from mlgate.evidence import Bounds, Comparison, Evidence, Labels, Measurement, rounded
 from mlgate.gate import GateResult, Outcome
 from mlgate.report import Ran, Report
+from mlgate.spec import FILE
 from mlgate.stages import STAGES
 from mlgate.trend import Trend, percent, weekly_growth
 from mlgate.trend import judge as judge_trend
 
 _DAY_S: Final = 86_400.0
+# What reading a record may come to that was altered or cut off.
+_UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,13 @@ class Line:
 
 @dataclass(frozen=True)
 class History:
-    """What the stored runs say of a metric; `confidence` is the last run's, of its intervals."""
+    """What the stored runs say of a metric; `confidence` is the last run's, of its intervals.
 
+    The runs are those of one spec, called `file`; `others` is how many of other specs lie beside.
+    """
+
+    file: str
+    others: int
     metric: str
     to: str | None
     points: tuple[Point, ...]
@@ -92,25 +100,31 @@ def read(
     root: Path,
     metric: str,
     *,
+    file: str | None = None,
     where: Mapping[str, str] | None = None,
     to: str | None = None,
     within_s: float | None = None,
 ) -> History:
     """A metric in the stored runs under `root`, those of the last `within_s` seconds if given.
 
-    `to` asks for its ratio to that reference instead of its value. Runs that cannot be read are
-    named in `unreadable`.
+    Only runs of one spec can be compared: of `file`; if None, of mlgate.yaml where that was ever
+    checked, else of what was checked last. `to` asks for its ratio to that reference instead of
+    its value. Runs that cannot be read are named in `unreadable`.
     """
     points: list[Point] = []
-    unreadable: list[str] = []
     confidence, last = 0.95, None
-    for run in stored_runs(root):
+    records, unreadable = _records(root)
+    files = [file_in(record) for record in records.values()]
+    if file is None:
+        file = files[-1] if files and FILE not in files else FILE
+    for run, record in records.items():
+        if file_in(record) != file:
+            continue
         try:
             checked = judge(root, run)
-            record = json.loads((checked.folder / "run.json").read_bytes())
             at = datetime.fromisoformat(record["started"])
             at.timestamp()
-        except (MlgateError, OSError, ValueError, LookupError, TypeError, OverflowError):
+        except (MlgateError, *_UNREADABLE):
             unreadable.append(run)
             continue
         hardware = json.dumps(record.get("hardware"), sort_keys=True)
@@ -119,7 +133,31 @@ def read(
         latest = at
     if within_s is not None and last is not None:
         points = [p for p in points if (latest - p.at).total_seconds() <= within_s]
-    return History(metric, to, tuple(points), last, tuple(unreadable), confidence)
+    return History(
+        file=file,
+        others=sum(name != file for name in files),
+        metric=metric,
+        to=to,
+        points=tuple(points),
+        last=last,
+        unreadable=tuple(sorted(unreadable)),
+        confidence=confidence,
+    )
+
+
+def _records(root: Path) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """The record of each stored run, oldest first; and the runs whose record cannot be read."""
+    records: dict[str, Mapping[str, Any]] = {}
+    unreadable = []
+    for run in stored_runs(root):
+        try:
+            record = json.loads((root / "runs" / run / "run.json").read_bytes())
+            file_in(record)
+        except _UNREADABLE:
+            unreadable.append(run)
+        else:
+            records[run] = record
+    return records, unreadable
 
 
 def trend_of(line: Line, confidence: float) -> Trend:

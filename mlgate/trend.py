@@ -15,6 +15,7 @@ from mlgate.gate import GateResult, Outcome
 
 LEAST_POINTS: Final = 8
 LEAST_DAYS: Final = 1.0
+_NEEDED: Final = f"at least {LEAST_POINTS} runs over a day are needed"
 _MOST_POINTS: Final = 400  # 80,000 slopes; of a longer history the last ones count
 
 
@@ -73,15 +74,15 @@ def judge(
 
     The whole interval has to be within the limit. A short history is inconclusive, never a pass.
     """
-    outcome, says = Outcome.INCONCLUSIVE, f"may or may not be ≤ {percent(limit)}"
+    outcome, says = Outcome.INCONCLUSIVE, f" may or may not be ≤ {percent(limit)}"
     if found.growth is None:
-        says = f"to hold against {percent(limit)}: {LEAST_POINTS} runs over a day are the least"
+        says = f": {_NEEDED}"
     elif found.n < LEAST_POINTS:
-        says += f": {LEAST_POINTS} runs over a day are the least"
+        says += f": {_NEEDED}"
     elif found.low is not None and found.low > limit:
-        outcome, says = Outcome.FAIL, f"> {percent(limit)}"
+        outcome, says = Outcome.FAIL, f" > {percent(limit)}"
     elif found.high is not None and found.high <= limit:
-        outcome, says = Outcome.PASS, f"≤ {percent(limit)}"
+        outcome, says = Outcome.PASS, f" ≤ {percent(limit)}"
     return GateResult(
         metric=metric,
         where=dict(where),
@@ -90,15 +91,15 @@ def judge(
         high=found.high,
         limit=f"growth ≤ {percent(limit)} a week",
         outcome=str(outcome),  # type: ignore[arg-type]  # the Literal is Outcome's own names
-        message=f"{title} {words(found)} {says}",
+        message=f"{title} {words(found)}{says}",
     )
 
 
 def words(found: Trend) -> str:
     """A trend as people read it."""
-    runs = f"{found.n} run{'' if found.n == 1 else 's'} over {found.days:.3g} days"
+    runs = f"{found.n} run{'' if found.n == 1 else 's'} over {_span(found.days)}"
     if found.growth is None:
-        return f"has no growth yet ({runs})"
+        return f"has too short a history for a trend ({runs})"
     low = "−∞" if found.low is None else percent(found.low)
     ends = f"[{low}, {percent(found.high)}]"
     return f"grows {percent(found.growth)} {ends} a week ({runs})"
@@ -107,6 +108,15 @@ def words(found: Trend) -> str:
 def percent(share: float | None) -> str:
     """A share as people read it; an upper end that is open is ∞."""
     return "∞" if share is None else f"{100 * share:,.3g} %"
+
+
+def _span(days: float) -> str:
+    """A time in the largest unit of which it is at least one."""
+    for unit, size in (("day", 1.0), ("hour", 24.0), ("minute", 1440.0)):
+        if days * size >= 1:
+            count = f"{days * size:.3g}"
+            return f"{count} {unit}{'' if count == '1' else 's'}"
+    return "less than a minute"
 
 
 def _weekly(slope: float) -> float:

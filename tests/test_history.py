@@ -48,13 +48,20 @@ class Project:
         hardware: str | None = None,
         cached: bool = False,
         ms: float = 2.0,
+        file: str = "mlgate.yaml",
+        batches: int = 1,
     ) -> None:
         """A run on a day, whose p50 was `ms` and `ratio` times the anchor's."""
         labels = {"scenario": "single", "batch": "1"}
         made = Evidence(
             uses="benchmark",
             inputs={"anchor": digest_of(anchor.encode())},
-            measurements=(Measurement(name=METRIC, value=ms, labels=labels, unit="ms"),),
+            measurements=tuple(
+                Measurement(
+                    name=METRIC, value=ms, labels={**labels, "batch": str(batch + 1)}, unit="ms"
+                )
+                for batch in range(batches)
+            ),
             comparisons=(
                 Comparison(
                     name=METRIC,
@@ -71,7 +78,7 @@ class Project:
             ),
             details={} if cached else {"measured": len(self.runs)},
         )
-        spec = load(self.folder / "mlgate.yaml")
+        spec = load(self.folder / file)
         judged = judge_all(spec.stages["latency"].gates, made, confidence=0.95)
         digest = Store(self.folder / FOLDER).put(made.canonical())
         at = NOW + timedelta(days=day)
@@ -155,14 +162,14 @@ def test_without_the_gate_a_history_is_shown_and_exits_with_0(project: Project) 
 
 def test_a_short_history_is_inconclusive(project: Project) -> None:
     code, told = project.grown(0.0, range(7)).gate()
-    assert (code, "8 runs over a day are the least" in told) == (4, True)
+    assert (code, "at least 8 runs over a day are needed" in told) == (4, True)
     project.ran(7, 1.0)
     assert project.gate()[0] == 0
 
 
 def test_many_runs_of_one_day_are_inconclusive(project: Project) -> None:
     code, told = project.grown(0.0, [i / 24 for i in range(20)]).gate()
-    assert (code, "8 runs over a day are the least" in told) == (4, True)
+    assert (code, "at least 8 runs over a day are needed" in told) == (4, True)
 
 
 def test_a_window_counts_from_the_last_run(project: Project) -> None:
@@ -276,3 +283,42 @@ def test_formats_agree(project: Project) -> None:
     assert "✗ fail" in err
     assert [float(row["value"]) for row in rows] == [row["value"] for row in document["rows"]]
     assert rows[0]["labels"] == "batch=1,scenario=single"
+
+
+def test_a_trend_is_of_one_specs_runs_and_the_others_are_counted(project: Project) -> None:
+    tree(project.folder, {"other.yaml": stages(latency=BLOCK)})
+    project.grown(0.0)
+    for day in range(20, 24):
+        project.ran(day, 9.0, file="other.yaml")
+    code, told = project.gate()
+    assert code == 0, told
+    assert "left out: 4 runs of other specs than mlgate.yaml" in told
+    document = project.document("--spec", "other.yaml")
+    assert (document["file"], document["runs_of_other_specs"]) == ("other.yaml", 10)
+    assert len(document["rows"]) == 4
+    assert len(project.document("--spec", ".")["rows"]) == 10
+    code, _, err = project.call("history", "nope")
+    assert (code, "no stored run of mlgate.yaml measured nope" in err) == (2, True)
+    assert "--spec FILE selects one" in err
+
+
+def test_a_folder_without_the_usual_spec_shows_the_last_ones(project: Project) -> None:
+    for name in ("one.yaml", "two.yaml"):
+        tree(project.folder, {name: stages(latency=BLOCK)})
+        project.ran(float(len(project.runs)), 1.0, file=name)
+    code, out, err = project.call("history", METRIC)
+    assert (code, out.count("latency_ms"), out.count(project.runs[1].name)) == (0, 0, 1)
+    assert "spec: two.yaml" in err
+    assert "left out: 1 run of other specs than two.yaml" in err
+
+
+def test_many_label_sets_are_a_line_each(project: Project) -> None:
+    for day in range(3):
+        project.ran(day, 1.0, batches=13)
+    lines = project.call("history", METRIC)[1].splitlines()
+    assert len(lines) == 14
+    assert lines[0].startswith("latency: latency_ms.p50{batch=1, scenario=single}  2  ▄▄▄  grows")
+    assert lines[-1] == "13 label sets, a line each: --where LABEL=VALUE shows their runs"
+    assert len(project.document()["rows"]) == 39
+    assert project.call("history", METRIC, "--format", "csv")[1].count("\n") == 40
+    assert project.runs[0].name in project.call("history", METRIC, "--where", "batch=2")[1]

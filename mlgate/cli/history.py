@@ -12,7 +12,7 @@ import click
 from mlgate import trend
 from mlgate.cli.check import paint
 from mlgate.cli.failure import errors_as_json
-from mlgate.cli.options import root_of
+from mlgate.cli.options import file_of, root_of, say_which
 from mlgate.errors import MlgateError, UsageError, harmless
 from mlgate.gate import GateResult, worst
 from mlgate.history import History, Line, Point, gates_of, read, title, trend_of
@@ -22,6 +22,7 @@ from mlgate.store import FOLDER
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _WIDEST: Final = 60
+_MOST_LINES: Final = 12  # what a terminal shows of runs before it is a list of columns
 _COLUMNS: Final = (
     "run", "at", "stage", "labels", "value", "low", "high", "reason", "left_out"
 )  # fmt: skip
@@ -57,15 +58,17 @@ def command(
 ) -> None:
     """Show a metric over the stored runs.
 
-    Oldest first, with the growth a week (Theil-Sen, with one-sided bounds). With --max-growth the
-    exit code is a gate's: 0 when all of the interval is within the limit, 1 when all of it is
-    beyond, 4 when it straddles or the history is short, 3 when the last run did not measure it.
+    Those of one spec: of mlgate.yaml, or of --spec. Oldest first, with the growth a week
+    (Theil-Sen, with one-sided bounds). With --max-growth the exit code is a gate's: 0 when all of
+    the interval is within the limit, 1 when all of it is beyond, 4 when it straddles or the history
+    is short, 3 when the last run did not measure it.
     """
     with errors_as_json(form == "json"):
         limit = None if max_growth is None else _limit(max_growth)
         found = read(
             root_of(spec) / FOLDER,
             metric,
+            file=file_of(spec),
             where=_labels(where),
             to=to,
             within_s=None if window is None else _time(window),
@@ -79,6 +82,11 @@ def command(
         click.echo(_table(found), nl=False)
     else:
         _show(found)
+        say_which(harmless(str(root_of(spec) / found.file)))
+    if found.others:
+        runs = "1 run" if found.others == 1 else f"{found.others} runs"
+        said = f"left out: {runs} of other specs than {harmless(found.file)} (--spec selects one)"
+        click.echo(said, err=True)
     for gate in gates if form != "json" else ():
         mark = paint(f"{MARKS[gate.rank]} {gate.outcome}", gate.rank)
         click.echo(f"{mark}  {harmless(gate.message)}", err=form == "csv")
@@ -114,9 +122,12 @@ def _labels(where: tuple[str, ...]) -> dict[str, str]:
 
 def _nothing(found: History, *, gated: bool) -> MlgateError:
     versus = f" against {found.to}" if found.to else ""
-    message = f"no stored run measured {found.metric}{versus}"
+    of = f" of {found.file}" if found.others else ""
+    message = f"no stored run{of} measured {found.metric}{versus}"
     if found.unreadable:
         hint = f"{len(found.unreadable)} stored runs cannot be read: {found.unreadable[-1]}, say"
+    elif found.others:
+        hint = f"{found.others} of other specs were left out: --spec FILE selects one"
     elif found.to == "anchor":
         hint = "add anchor: to the benchmark, a model that stays as it is"
     else:
@@ -126,23 +137,45 @@ def _nothing(found: History, *, gated: bool) -> MlgateError:
 
 
 def _show(found: History) -> None:
+    lines = found.lines()
+    if len(lines) > _MOST_LINES:
+        for line in lines:
+            click.echo(_summary(found, line))
+        click.echo(f"{len(lines)} label sets, a line each: --where LABEL=VALUE shows their runs")
+    else:
+        _show_runs(found, lines)
+    if found.unreadable:
+        click.echo(f"\nnot readable: {', '.join(found.unreadable)}", err=True)
+
+
+def _summary(found: History, line: Line) -> str:
+    """All of a line's runs in one: its last value, and its trend."""
+    last = line.points[-1]
+    counted = line.counted()
+    trended = f"  {_bars(counted)}  {_words(found, line)}" if len(counted) > 1 else ""
+    gone = "" if line.latest else f"  (not in the last run, but in {last.run})"
+    return f"{harmless(title(found, line))}  {_value(last)}{gone}{trended}"
+
+
+def _value(point: Point) -> str:
+    value = "–" if point.value is None else f"{point.value:,.6g}"
+    if point.low is None and point.high is None:
+        return value
+    low = "−∞" if point.low is None else f"{point.low:.4g}"
+    high = "∞" if point.high is None else f"{point.high:.4g}"
+    return f"{value}  [{low}, {high}]"
+
+
+def _show_runs(found: History, lines: list[Line]) -> None:
     for point in found.rows():
         labels = harmless(_text(point))
-        value = "–" if point.value is None else f"{point.value:,.6g}"
-        interval = ""
-        if point.low is not None or point.high is not None:
-            low = "−∞" if point.low is None else f"{point.low:.4g}"
-            high = "∞" if point.high is None else f"{point.high:.4g}"
-            interval = f"  [{low}, {high}]"
         note = f"  ({point.left_out})" if point.left_out and point.value is not None else ""
-        click.echo(f"{point.run}  {point.stage}  {labels:<24}  {value}{interval}{note}")
-    for line in found.lines():
+        click.echo(f"{point.run}  {point.stage}  {labels:<24}  {_value(point)}{note}")
+    for line in lines:
         counted = line.counted()
         if len(counted) > 1:
             called = harmless(title(found, line))
             click.echo(f"\n{_bars(counted)}  {called} {_words(found, line)}")
-    if found.unreadable:
-        click.echo(f"\nnot readable: {', '.join(found.unreadable)}", err=True)
 
 
 def _words(found: History, line: Line) -> str:
@@ -171,6 +204,8 @@ def _row(point: Point) -> dict[str, Any]:
 def _document(found: History, gates: list[GateResult]) -> dict[str, Any]:
     document: dict[str, Any] = {
         "schema": "mlgate/history/v1",
+        "file": found.file,
+        "runs_of_other_specs": found.others,
         "metric": found.metric,
         "compared_to": found.to,
         "confidence": found.confidence,
