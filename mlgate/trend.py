@@ -97,7 +97,7 @@ def judge(
 
 def words(found: Trend) -> str:
     """A trend as people read it."""
-    runs = f"{found.n} run{'' if found.n == 1 else 's'} over {_span(found.days)}"
+    runs = "1 run" if found.n == 1 else f"{found.n} runs over {_span(found.days)}"
     if found.growth is None:
         return f"has too short a history for a trend ({runs})"
     low = "−∞" if found.low is None else percent(found.low)

@@ -102,7 +102,7 @@ def test_the_plot_shows_quality_against_latency_or_else_cost() -> None:
 
 
 def test_a_model_that_was_refused_neither_wins_nor_beats() -> None:
-    refused = Standing("8", "int8: m.onnx", {"accuracy": 0.999}, approved=False)
+    refused = Standing("8", "int8: m.onnx", {"accuracy": 1.0, "size_bytes": 1.0}, approved=False)
     rows = side_by_side([refused, SOURCE, FAST, SLOW])
     assert [(row.approved, row.best) for row in rows] == [(False, False), (True, True)]
     figure = figure_of(rows)

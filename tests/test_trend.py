@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlgate.trend import Trend, judge, weekly_growth
+from mlgate.trend import Trend, judge, weekly_growth, words
 
 
 def test_slope_and_interval_are_theil_sens() -> None:
@@ -108,3 +108,17 @@ def test_a_growth_that_is_not_there_never_passes() -> None:
         "s: m has too short a history for a trend (80 runs over 21.6 hours): "
         "at least 8 runs over a day are needed"
     )
+
+
+@pytest.mark.parametrize(
+    ("n", "days", "says"),
+    [
+        (1, 0.0, "(1 run)"),
+        (8, 0.0003, "(8 runs over less than a minute)"),
+        (8, 0.0007, "(8 runs over 1.01 minutes)"),
+        (8, 1 / 24, "(8 runs over 1 hour)"),
+        (8, 27.5, "(8 runs over 27.5 days)"),
+    ],
+)
+def test_a_span_is_told_in_a_unit_that_people_know(n: int, days: float, says: str) -> None:
+    assert words(Trend(None, None, None, n, days)).endswith(says)
