@@ -43,9 +43,9 @@ def command(a: str, b: str | None, spec: Path | None, everything: bool, form: st
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     if left.file == right.file:
-        say_which(seen_from_here(right, spec))
+        say_which(seen_from_here(right.file, spec))
     else:
-        files = (seen_from_here(run, spec) for run in (left, right))
+        files = (seen_from_here(run.file, spec) for run in (left, right))
         click.echo(f"different specs: {' → '.join(files)}", err=True)
     click.echo(f"{before.outcome} → {after.outcome}")
     for row in gates:

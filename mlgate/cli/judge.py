@@ -33,7 +33,7 @@ def command(ctx: click.Context, run: str | None, spec: Path | None, form: str) -
     elif form == "json":
         click.echo(as_json.render(checked.report), nl=False)
     else:
-        file = seen_from_here(checked, spec)
+        file = seen_from_here(checked.file, spec)
         click.echo(text.render(checked.report, paint=paint, file=file), nl=False)
         say_which(file)
     ctx.exit(checked.report.exit_code)

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import click
 
-from mlgate.check import Checked
 from mlgate.errors import Problem, SpecError, UsageError, harmless
 from mlgate.lint import load
 from mlgate.spec import FILE, Spec, locate
@@ -79,9 +78,9 @@ def file_of(spec: Path | None) -> str | None:
     return FILE if spec.is_dir() else spec.name
 
 
-def seen_from_here(checked: Checked, spec: Path | None) -> str:
+def seen_from_here(file: str, spec: Path | None) -> str:
     """The file of a stored run's spec, as `check` of it would call it from the current folder."""
-    return harmless(str(root_of(spec) / checked.file))
+    return harmless(str(root_of(spec) / file))
 
 
 def say_which(file: str) -> None:

@@ -23,7 +23,7 @@ def command(run: str | None, spec: Path | None, form: str, out: Path | None) -> 
     """
     with errors_as_json(form == "json" and out is None):
         checked = judge(root_of(spec) / FOLDER, run, file=file_of(spec))
-        file = seen_from_here(checked, spec)
+        file = seen_from_here(checked.file, spec)
         text = RENDERERS[form](checked, file)
     if form == "text" or out is not None:
         say_which(file)
