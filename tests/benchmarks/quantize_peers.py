@@ -72,7 +72,13 @@ def run(tool: str, python: str, folder: Path, timeout: float) -> dict[str, Any]:
     command = [python, "-m", f"tests.benchmarks.peers.{tool}", str(folder)]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=env, capture_output=True, text=True, timeout=timeout, check=False
+            command,
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         status, errors = str(done.returncode), done.stderr
     except subprocess.TimeoutExpired:
