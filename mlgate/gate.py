@@ -33,13 +33,26 @@ class Outcome(IntEnum):
     FAIL = 4
 
     def __str__(self) -> str:
-        return self.name.lower()
+        return self.word
+
+    @property
+    def word(self) -> "Word":
+        return _WORDS[self]
 
     @property
     def exit_code(self) -> int:
         return _EXIT_CODES[self]
 
 
+Word = Literal["pass", "warn", "inconclusive", "error", "fail"]
+
+_WORDS: Final[Mapping[Outcome, Word]] = {
+    Outcome.PASS: "pass",
+    Outcome.WARN: "warn",
+    Outcome.INCONCLUSIVE: "inconclusive",
+    Outcome.ERROR: "error",
+    Outcome.FAIL: "fail",
+}
 _EXIT_CODES: Final = {
     Outcome.PASS: 0,
     Outcome.WARN: 0,
@@ -173,7 +186,7 @@ class GateResult(Frozen):
     low: float | None = None
     high: float | None = None
     limit: str
-    outcome: Literal["pass", "warn", "inconclusive", "error", "fail"]
+    outcome: Word
     message: str
 
     @property
@@ -222,7 +235,7 @@ def judge(gate: Gate, evidence: Evidence, *, confidence: float) -> GateResult:
         low=finding.low,
         high=finding.high,
         limit=gate.limit(),
-        outcome=str(outcome),  # type: ignore[arg-type]  # the Literal is Outcome's own names
+        outcome=outcome.word,
         message=f"{title} {finding.message}{more}",
     )
 

@@ -207,7 +207,7 @@ def _error(history: History, where: Labels, limit: float, why: str) -> GateResul
         metric=history.metric,
         where=where,
         limit=f"growth ≤ {percent(limit)} a week",
-        outcome=str(Outcome.ERROR),  # type: ignore[arg-type]  # the Literal is Outcome's own names
+        outcome=Outcome.ERROR.word,
         message=f"{history.metric}{versus} {why}",
     )
 

@@ -90,7 +90,7 @@ def judge(
         low=found.low,
         high=found.high,
         limit=f"growth ≤ {percent(limit)} a week",
-        outcome=str(outcome),  # type: ignore[arg-type]  # the Literal is Outcome's own names
+        outcome=outcome.word,
         message=f"{title} {words(found)}{says}",
     )
 

@@ -60,6 +60,21 @@ def expected(arrivals: np.ndarray, services: list[int], late: np.ndarray) -> flo
     return percentile_of(np.sort(np.asarray(responses)), 0.99)
 
 
+class Spinning:
+    """A model whose queries take as long as `planned` says, in ns; `own` is how long they took."""
+
+    def __init__(self, planned: list[int]) -> None:
+        self.planned = planned
+        self.own: list[int] = []
+
+    def __call__(self, binding: object, options: object) -> None:
+        begun = time.perf_counter_ns()
+        until = begun + self.planned[len(self.own)]
+        while time.perf_counter_ns() < until:
+            pass
+        self.own.append(time.perf_counter_ns() - begun)
+
+
 def stall(rounds: int) -> None:
     gap, count, stalled, service = 10_000_000, 500, 200_000_000, 500_000
     arrivals = np.arange(count, dtype=np.int64) * gap
@@ -68,20 +83,16 @@ def stall(rounds: int) -> None:
     truth = expected(arrivals, planned, on_time)
     errors: list[tuple[float, float, float]] = []
     for _ in range(rounds):
-        own: list[int] = []
-
-        def run(binding: object, options: object) -> None:
-            begun = time.perf_counter_ns()
-            until = begun + planned[len(own)]  # noqa: B023
-            while time.perf_counter_ns() < until:
-                pass
-            own.append(time.perf_counter_ns() - begun)  # noqa: B023
-
-        trace = open_loop(run, [["q"]], arrivals, patience=1.0)
+        model = Spinning(planned)
+        trace = open_loop(model, [["q"]], arrivals, patience=1.0)
         assert trace.late is not None
         p99 = percentile_of(np.sort(trace.latency), 0.99)
-        naive = percentile_of(np.sort(np.asarray(own)), 0.99)
-        values = (truth, expected(arrivals, own, on_time), expected(arrivals, own, trace.late))
+        naive = percentile_of(np.sort(np.asarray(model.own)), 0.99)
+        values = (
+            truth,
+            expected(arrivals, model.own, on_time),
+            expected(arrivals, model.own, trace.late),
+        )
         errors.append((p99 / values[0] - 1, p99 / values[1] - 1, p99 / values[2] - 1))
         print(
             f"stall: p99 {p99 / 1e6:.1f} ms; by arithmetic {truth / 1e6:.1f} ms "

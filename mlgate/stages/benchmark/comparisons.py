@@ -23,7 +23,7 @@ def compared_to(
 ) -> tuple[list[Measurement], list[Comparison]]:
     """The comparison with the baseline or the anchor, and what was measured beside it."""
     fact, suffix = _RECORDED[to]
-    facts: Mapping[str, Any] = recording.facts[fact]  # type: ignore[assignment]
+    facts: Mapping[str, Any] = recording.facts[fact]
     epochs = compare.epochs_from(f"{facts['id']}.{suffix}", recording.series)
     labels = {"scenario": str(facts["id"]), "batch": str(facts["batch"])}
     looks, names = int(facts["looks"]), ["p50", *COMPARED]
@@ -88,11 +88,12 @@ def _unpreempted(
         return row, _not_compared(to, name, labels, why)
     kept = [compare.unpreempted(e.wall["candidate"], e.cpu["candidate"]) for e in epochs]
     own = percentile_estimate(np.sort(np.concatenate(kept)), 0.99, confidences, looks)
-    ratio, because = tail.ratio, ()
+    ratio = tail.ratio
+    because: tuple[str, ...] = ()
     if share > compare.MOST_PREEMPTED:
         # What is left is no fair sample: an interval without ends, which no gate passes.
         own, ratio = open_ended(own), open_ended(ratio)
-        because = (f"{100 * share:.0f} % of the queries were interrupted: too many to leave out",)  # type: ignore[assignment]
+        because = (f"{100 * share:.0f} % of the queries were interrupted: too many to leave out",)
     row = estimated(f"latency_ms.{name}", own, "ms", labels, 1e-6, because)
     return row, _comparison(to, name, labels, tail.reference, ratio, because)
 

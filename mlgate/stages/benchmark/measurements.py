@@ -69,10 +69,10 @@ def estimated(
 
 
 def _loads(recording: Recording, confidences: Sequence[float]) -> Iterator[Measurement]:
-    for load in recording.facts["loads"]:  # type: ignore[union-attr]
+    for load in recording.facts["loads"]:
         assert isinstance(load, dict)
         labels = {"scenario": load["id"], "batch": load["batch"]}
-        looks = int(load["looks"])  # type: ignore[arg-type]
+        looks = int(load["looks"])
         key = f"{load['id']}.{load['batch']}"
         ordered = np.sort(recording.series[f"{key}.latency"])
         if load.get("failed") or not len(ordered):
@@ -87,10 +87,10 @@ def _loads(recording: Recording, confidences: Sequence[float]) -> Iterator[Measu
             because = _too_few(found, percentile, looks)
             if unsteady:
                 found, because = open_ended(found), (_UNSTEADY,)
-            because += _others(float(load.get("late_share", 0.0)))  # type: ignore[arg-type]
+            because += _others(float(load.get("late_share", 0.0)))
             yield estimated(f"latency_ms.{name}", found, "ms", labels, 1e-6, because)
         done = np.concatenate([[0], recording.series[f"{key}.completed"]]).astype(np.int64)
-        rows = int(load["batch"])  # type: ignore[arg-type]
+        rows = int(load["batch"])
         rates = mean_estimate([rows * r for r in batch_rates(done)], confidences, looks)
         whole = rows * (len(done) - 1) / (float(done[-1]) / 1e9)
         value = Estimate(whole, _around(rates, whole), len(done) - 1)
@@ -238,13 +238,13 @@ def rate_at_promise(
 def _cost(
     recording: Recording, capacity: Capacity | None, confidences: Sequence[float]
 ) -> list[Measurement]:
-    terms: Mapping[str, Any] = recording.facts["terms"]  # type: ignore[assignment]
+    terms: Mapping[str, Any] = recording.facts["terms"]
     name = "cost_usd_per_million"
     if terms.get("price") is None:
         why = "price_usd_per_hour is not given"
         return [unmeasured(name, why, unit="USD")]
     rate = rate_at_promise(recording, capacity, confidences)
-    ramp: Mapping[str, Any] = recording.facts.get("ramp") or {}  # type: ignore[assignment]
+    ramp: Mapping[str, Any] = recording.facts.get("ramp") or {}
     if rate is None or rate.value <= 0:
         why = f"no knee was found: {ramp.get('failed') or _NO_KNEE}" if ramp else "no rate"
         return [unmeasured(name, why, unit="USD")]

@@ -11,11 +11,10 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import JsonValue
 
 from mlgate.errors import StageError
 from mlgate.evidence import canonical
@@ -29,9 +28,12 @@ MOST: Final = 100_000
 
 @dataclass(frozen=True)
 class Recording:
-    """What was seen: `facts` that are few, and long `series` of whole numbers by name."""
+    """What was seen: `facts` that are few, and long `series` of whole numbers by name.
 
-    facts: Mapping[str, JsonValue]
+    Facts are JSON values; whoever reads one knows its shape.
+    """
+
+    facts: Mapping[str, Any]
     series: Mapping[str, Integers]
 
     def encode(self) -> bytes:

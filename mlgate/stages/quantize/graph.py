@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper, version_converter
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 

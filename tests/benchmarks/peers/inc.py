@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from neural_compressor import PostTrainingQuantConfig, quantization  # type: ignore[import-not-found]
-from neural_compressor.config import AccuracyCriterion, TuningCriterion  # type: ignore[import-not-found]
+from neural_compressor import PostTrainingQuantConfig, quantization
+from neural_compressor.config import AccuracyCriterion, TuningCriterion
 
 from tests.benchmarks.peers.task import BATCH, Task, perform
 

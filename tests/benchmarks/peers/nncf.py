@@ -7,7 +7,7 @@ of the model besides, which are not counted.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import nncf  # type: ignore[import-not-found]
+import nncf
 import numpy as np
 import onnx
 import onnxruntime as ort

@@ -12,11 +12,11 @@ os.environ["OLIVE_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import torch
-from olive.data.registry import Registry  # type: ignore[import-not-found]
-from olive.search.search_results import SearchResults  # type: ignore[import-not-found]
-from olive.search.search_strategy import SearchStrategy  # type: ignore[import-not-found]
-from olive.systems.local import LocalSystem  # type: ignore[import-not-found]
-from olive.workflows import run  # type: ignore[import-not-found]
+from olive.data.registry import Registry
+from olive.search.search_results import SearchResults
+from olive.search.search_strategy import SearchStrategy
+from olive.systems.local import LocalSystem
+from olive.workflows import run
 
 from tests.benchmarks.peers.task import BATCH, Task, perform
 

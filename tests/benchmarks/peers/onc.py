@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx_neural_compressor import data_reader  # type: ignore[import-not-found]
-from onnx_neural_compressor.quantization import config, tuning  # type: ignore[import-not-found]
+from onnx_neural_compressor import data_reader
+from onnx_neural_compressor.quantization import config, tuning
 
 from tests.benchmarks.peers.task import Task, perform
 

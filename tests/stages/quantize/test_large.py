@@ -20,17 +20,17 @@ from tests.stages.quantize.models import convolutional, inputs, model_of, run
 WIDE, ROWS = 1024, 270_000
 
 
+def weights_beside(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """The graph of a model whose weights now lie in a file of the folder."""
+    file = str(folder / "m.onnx")
+    onnx.save(model, file, save_as_external_data=True, location="m.data", size_threshold=0)
+    return onnx.load(file, load_external_data=False)
+
+
 @pytest.mark.parametrize("scheme", ["int8-qdq", "int8-qdq-per-tensor", "int8-stored", "fp16"])
 def test_weights_outside_make_no_difference(scheme: str, tmp_path: Path) -> None:
     inside = graph.named(convolutional(filters=32))
-    onnx.save(
-        inside,
-        str(tmp_path / "m.onnx"),
-        save_as_external_data=True,
-        location="m.data",
-        size_threshold=0,
-    )
-    outside = onnx.load(str(tmp_path / "m.onnx"), load_external_data=False)
+    outside = weights_beside(inside, tmp_path)
     onnx.load_external_data_for_model(inside, str(tmp_path))  # saving has put them out
     assert graph.weights_outside(outside)
     assert not graph.weights_outside(inside)
@@ -46,14 +46,7 @@ def test_weights_outside_make_no_difference(scheme: str, tmp_path: Path) -> None
 
 def test_a_large_model_of_an_old_opset_is_refused(tmp_path: Path) -> None:
     model = convolutional(opset=11)
-    onnx.save(
-        model,
-        str(tmp_path / "m.onnx"),
-        save_as_external_data=True,
-        location="m.data",
-        size_threshold=0,
-    )
-    outside = onnx.load(str(tmp_path / "m.onnx"), load_external_data=False)
+    outside = weights_beside(model, tmp_path)
     with pytest.raises(StageError, match="opset 11"):
         prepare(outside, ("preprocess",), {"x": inputs(1, (1, 6, 6), seed=0)}, tmp_path)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import jsonschema
-from dateutil import parser as dateutil  # type: ignore[import-untyped]
+from dateutil import parser as dateutil
 
 Check = Callable[[Any], bool]
 
