@@ -11,12 +11,14 @@ from mlgate.check import (
     check,
     compare_with_stored,
     judge,
+    keep,
     rendered,
     run_name,
     stored_runs,
 )
 from mlgate.errors import StoreError, UsageError
 from mlgate.lint import load
+from mlgate.plan import resolve
 from tests.projects import NOW, probe, run, stages, tree
 
 pytestmark = pytest.mark.usefixtures("fake_stages")
@@ -93,6 +95,19 @@ def test_a_run_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
     tree(folder, {".mlgate/runs": "no folder"})
     with pytest.raises(StoreError, match="cannot be written"):
         run(folder)
+
+
+@pytest.mark.parametrize("lost", ["run.json", "verdict.json", "report.html"])
+def test_without_its_whole_record_a_run_hands_on_no_model(tmp_path: Path, lost: str) -> None:
+    folder = tree(tmp_path, {"mlgate.yaml": stages(a=probe(0.5, makes="weights"))})
+    checked = run(folder)
+    assert (checked.folder / "outputs" / "a").is_dir()
+    spec = load(folder / "mlgate.yaml")
+    stopped = folder / ".mlgate" / "runs" / "stopped"
+    (stopped / lost / "in the way").mkdir(parents=True)
+    with pytest.raises(StoreError):
+        keep(spec, resolve(spec), checked.report.results, run="stopped", started=NOW, ended=NOW)
+    assert not (stopped / "outputs").exists()
 
 
 def test_every_rendering_is_the_same_twice(tmp_path: Path) -> None:
