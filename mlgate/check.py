@@ -23,17 +23,18 @@ from urllib.parse import urlsplit
 from mlgate import __version__
 from mlgate.errors import StoreError, UsageError
 from mlgate.evidence import Evidence, canonical
-from mlgate.execute import Execution, News, workplace
+from mlgate.files import FOLDER, write_atomic
 from mlgate.gate import Gate, Outcome, judge_all
-from mlgate.inputs import Digests
 from mlgate.machine import cores, hardware
-from mlgate.plan import Key, Plan, keys, resolve
 from mlgate.render import github, html, junit, markdown, sarif, text
 from mlgate.render import json as as_json
-from mlgate.report import Broke, NotRun, Ran, Report, Result
-from mlgate.spec import Spec
+from mlgate.run.plan import Key, Plan, keys, resolve
+from mlgate.run.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.scheduler import Execution, News, workplace
+from mlgate.run.store import Store
+from mlgate.sources import Digests
+from mlgate.spec.spec import Spec
 from mlgate.stage import secrets_of
-from mlgate.store import FOLDER, Store, write_atomic
 
 RUN_SCHEMA: Final = "mlgate/run/v1"
 _LOG_BYTES: Final = 10_000_000

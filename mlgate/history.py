@@ -16,8 +16,8 @@ from mlgate.check import file_in, judge, stored_runs
 from mlgate.errors import MlgateError
 from mlgate.evidence import Bounds, Comparison, Evidence, Labels, Measurement, rounded
 from mlgate.gate import GateResult, Outcome
-from mlgate.report import Ran, Report
-from mlgate.spec import FILE
+from mlgate.run.report import Ran, Report
+from mlgate.spec.spec import FILE
 from mlgate.stages import STAGES
 from mlgate.trend import Trend, percent, weekly_growth
 from mlgate.trend import judge as judge_trend

@@ -7,8 +7,8 @@ tell (references, circles, units): those are `lint`'s.
 import copy
 from typing import Any, Final
 
-from mlgate.report import SCHEMA as REPORT_SCHEMA
-from mlgate.spec import STAGE_NAME, Head
+from mlgate.run.report import SCHEMA as REPORT_SCHEMA
+from mlgate.spec.spec import STAGE_NAME, Head
 from mlgate.stages import STAGES
 
 _DRAFT: Final = "http://json-schema.org/draft-07/schema#"

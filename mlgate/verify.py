@@ -18,13 +18,13 @@ from mlgate.check import left_out, recorded, wiring
 from mlgate.errors import StageError, StoreError
 from mlgate.evidence import Evidence, digest_of
 from mlgate.gate import Outcome, judge_all
-from mlgate.inputs import Digests
-from mlgate.plan import resolve
-from mlgate.report import Broke, NotRun, Ran, Report, Result
-from mlgate.spec import Spec
+from mlgate.run.plan import resolve
+from mlgate.run.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.verdict import Record, Verdict, content, parsed, sha256
+from mlgate.sources import Digests
+from mlgate.spec.spec import Spec
 from mlgate.stage import FileInput
 from mlgate.stages import STAGES
-from mlgate.verdict import Record, Verdict, content, parsed, sha256
 
 SCHEMA: Final = "mlgate/verification/v1"
 # The output of a stage that found nothing good enough, and keeps the best for people to look at.

@@ -64,7 +64,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture
 def fake_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fakes of tests/probes.py, known for one test, in this process and in workers."""
-    from mlgate.execute import Execution
+    from mlgate.run.scheduler import Execution
     from mlgate.stages import STAGES
     from tests import probes
 

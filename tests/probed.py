@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
-from mlgate import worker
 from mlgate.evidence import Evidence, measured
-from mlgate.execute import Execution
+from mlgate.run import worker
+from mlgate.run.scheduler import Execution
 from mlgate.stage import Job, Metric, Options, Stage
 from mlgate.stages import STAGES
 from tests import probes

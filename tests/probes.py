@@ -13,9 +13,9 @@ from typing import Any, Literal, cast
 
 from pydantic import Field
 
-from mlgate import worker
 from mlgate.errors import StageError
 from mlgate.evidence import Evidence, artifact, measured, unmeasured
+from mlgate.run import worker
 from mlgate.stage import (
     EnvironmentName,
     FileInput,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mlgate.check import Checked, check
-from mlgate.execute import News
-from mlgate.lint import load
+from mlgate.run.scheduler import News
+from mlgate.spec.lint import load
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -17,8 +17,8 @@ from mlgate.check import (
     stored_runs,
 )
 from mlgate.errors import StoreError, UsageError
-from mlgate.lint import load
-from mlgate.plan import resolve
+from mlgate.run.plan import resolve
+from mlgate.spec.lint import load
 from tests.projects import NOW, probe, run, stages, tree
 
 pytestmark = pytest.mark.usefixtures("fake_stages")

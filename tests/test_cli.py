@@ -17,8 +17,8 @@ import pytest
 
 from mlgate import schema
 from mlgate.cli import COMMANDS, cli, main
-from mlgate.codes import CODES, EXITS
-from mlgate.execute import Execution
+from mlgate.error_codes import CODES, EXITS
+from mlgate.run.scheduler import Execution
 from mlgate.stages import STAGES
 from tests import probed, probes
 from tests.probed import environment, mlgate, started

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mlgate.cli import COMMANDS
-from mlgate.codes import CODES
+from mlgate.error_codes import CODES
 from mlgate.errors import SpecError
-from mlgate.lint import load
+from mlgate.spec.lint import load
 from tests.probed import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("templates/*/*.md")])

@@ -15,11 +15,12 @@ import pytest
 from mlgate.check import keep, run_name
 from mlgate.cli import main
 from mlgate.evidence import Bounds, Comparison, Evidence, Measurement, canonical, digest_of
+from mlgate.files import FOLDER
 from mlgate.gate import judge_all
-from mlgate.lint import load
-from mlgate.plan import resolve
-from mlgate.report import Broke, Ran
-from mlgate.store import FOLDER, Store
+from mlgate.run.plan import resolve
+from mlgate.run.report import Broke, Ran
+from mlgate.run.store import Store
+from mlgate.spec.lint import load
 from tests.projects import NOW, stages, tree
 
 METRIC = "latency_ms.p50"

@@ -9,7 +9,7 @@ import pytest
 from mlgate.evidence import Evidence, measured, unmeasured
 from mlgate.gate import Gate, Outcome, judge_all
 from mlgate.render import html
-from mlgate.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Broke, NotRun, Ran, Report, Result
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J"
 VOID = {"meta", "br", "hr", "img", "link", "input", "source", "wbr", "col"}

@@ -48,7 +48,7 @@ def test_no_command_loads_a_heavy_library(tmp_path: Path) -> None:
 def test_linting_loads_no_renderer_and_no_engine(tmp_path: Path) -> None:
     template = ROOT / "templates" / "digits"
     code = (
-        "from mlgate.lint import load; from pathlib import Path; import mlgate.cli.lint;"
+        "from mlgate.spec.lint import load; from pathlib import Path; import mlgate.cli.lint;"
         f"load(Path({str(template)!r}) / 'mlgate.yaml')"
     )
     assert not loaded(code, tmp_path) & (HEAVY | {"jinja2", "rich"})

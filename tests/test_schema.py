@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgate import schema
-from mlgate import spec as specs
 from mlgate.document import MAX_INTEGER
 from mlgate.errors import MlgateError
+from mlgate.spec import spec as specs
 from tests.benchmarks.bad_specs import FULL, JUNK, SMALL, at, explained, mutated, places, texts
 from tests.probed import ROOT
 

@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 
 from mlgate.check import Checked, keep
 from mlgate.cli import cli
-from mlgate.codes import CODES
+from mlgate.error_codes import CODES
 from mlgate.errors import MlgateError, StoreError
 from mlgate.evidence import Evidence, artifact, canonical, measured
-from mlgate.execute import blocked
+from mlgate.files import FOLDER
 from mlgate.gate import judge_all
-from mlgate.lint import load
-from mlgate.plan import resolve
-from mlgate.report import Broke, Ran
-from mlgate.store import FOLDER, Store
-from mlgate.verdict import Record
+from mlgate.run.plan import resolve
+from mlgate.run.report import Broke, Ran
+from mlgate.run.scheduler import blocked
+from mlgate.run.store import Store
+from mlgate.run.verdict import Record
+from mlgate.spec.lint import load
 from mlgate.verify import Verification, verify
 from tests.fakes.fixtures import SMALL, fakes, project
 from tests.fakes.hostile import HOSTILE
@@ -404,7 +405,7 @@ def test_a_folder_is_known_by_all_of_its_files(runs: Runs) -> None:
     (runs.folder / "parts").mkdir()
     for name in ("a", "b"):
         (runs.folder / "parts" / name).write_text(name)
-    from mlgate.inputs import Digests
+    from mlgate.sources import Digests
     from mlgate.stage import FileInput
 
     digest = Digests(runs.folder / "none", 0).located(FileInput(path="parts"), runs.folder).digest

@@ -13,7 +13,7 @@ from mlgate.cli.progress import watch
 from mlgate.gate import Outcome
 from mlgate.render import json as as_json
 from mlgate.render import text
-from mlgate.spec import locate
+from mlgate.spec.spec import locate
 
 COLOURS = {
     Outcome.PASS: "green",

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
+from mlgate.ci import github, lock, problems, tekton
+from mlgate.ci.jobs import Given, Source, is_ours, other_spec, remembered
 from mlgate.cli.options import read_spec, spec_options
 from mlgate.errors import Problem, SpecError, UsageError
-from mlgate.plan import Plan, resolve
-from mlgate.spec import locate, written_digest
-from mlgate.store import write_atomic
-from mlgate.targets import github, lock, problems, tekton
-from mlgate.targets.jobs import Given, Source, is_ours, other_spec, remembered
+from mlgate.files import write_atomic
+from mlgate.run.plan import Plan, resolve
+from mlgate.spec.spec import locate, written_digest
 
 _ON_GITHUB = r"(?:https://|ssh://git@)github\.com/([A-Za-z0-9._-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?"
 F = TypeVar("F", bound=Callable[..., Any])

@@ -10,8 +10,8 @@ from mlgate.check import judge
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, root_of, say_which, seen_from_here
 from mlgate.errors import harmless
-from mlgate.report import Ran, Report
-from mlgate.store import FOLDER
+from mlgate.files import FOLDER
+from mlgate.run.report import Ran, Report
 
 
 @click.command()

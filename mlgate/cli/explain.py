@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from mlgate.codes import CODES, EXITS
+from mlgate.error_codes import CODES, EXITS
 from mlgate.errors import UsageError
-from mlgate.problems import near
+from mlgate.spec.problems import near
 from mlgate.stage import Metric, Stage
 from mlgate.stages import STAGES
 

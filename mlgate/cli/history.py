@@ -14,11 +14,11 @@ from mlgate.cli.check import paint
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, root_of, say_which
 from mlgate.errors import MlgateError, UsageError, harmless
+from mlgate.files import FOLDER
 from mlgate.gate import GateResult, worst
 from mlgate.history import History, Line, Point, gates_of, read, title, trend_of
 from mlgate.quantity import Quantity, seconds
 from mlgate.render.text import MARKS
-from mlgate.store import FOLDER
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _WIDEST: Final = 60

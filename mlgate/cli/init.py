@@ -8,9 +8,9 @@ import click
 
 from mlgate import schema
 from mlgate.errors import MlgateError, UsageError
-from mlgate.problems import near
+from mlgate.files import FOLDER
 from mlgate.resources import TEMPLATES
-from mlgate.store import FOLDER
+from mlgate.spec.problems import near
 
 
 def templates() -> list[str]:

@@ -9,9 +9,9 @@ from mlgate.check import compare_with_stored, judge
 from mlgate.cli.check import paint
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, root_of, say_which, seen_from_here
+from mlgate.files import FOLDER
 from mlgate.render import json as as_json
 from mlgate.render import text
-from mlgate.store import FOLDER
 
 
 @click.command()

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
+from mlgate.ci import problems
 from mlgate.cli.failure import errors_as_json, rows
 from mlgate.cli.options import placed, read_spec, spec_options
 from mlgate.errors import Problem, SpecError, StageError
-from mlgate.inputs import files, location
-from mlgate.plan import resolve
-from mlgate.problems import near
-from mlgate.spec import Spec, locate
+from mlgate.run.plan import resolve
+from mlgate.sources import files, location
+from mlgate.spec.problems import near
+from mlgate.spec.spec import Spec, locate
 from mlgate.stage import inputs_of
-from mlgate.targets import problems
 
 
 @click.command()

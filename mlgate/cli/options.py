@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from mlgate.errors import Problem, SpecError, UsageError, harmless
-from mlgate.lint import load
-from mlgate.spec import FILE, Spec, locate
+from mlgate.spec.lint import load
+from mlgate.spec.spec import FILE, Spec, locate
 
 F = TypeVar("F", bound=Callable[..., Any])
 

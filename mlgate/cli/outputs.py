@@ -15,7 +15,7 @@ import click
 from mlgate.evidence import Evidence, digest_of
 from mlgate.gate import Outcome
 from mlgate.render import github, markdown, text
-from mlgate.report import Ran, Report
+from mlgate.run.report import Ran, Report
 
 # Kubernetes keeps 4,096 bytes of what a container says at its end, Tekton needs some of them,
 # and a later step repeats them.

@@ -10,8 +10,9 @@ import click
 from mlgate.check import prepare
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import read_spec, spec_options
-from mlgate.plan import Key, Node, why_missed
-from mlgate.store import FOLDER, Store
+from mlgate.files import FOLDER
+from mlgate.run.plan import Key, Node, why_missed
+from mlgate.run.store import Store
 
 
 @click.command()

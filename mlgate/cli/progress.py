@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import click
 
 from mlgate.errors import harmless
-from mlgate.execute import News
 from mlgate.render.text import MARKS
-from mlgate.report import Broke, NotRun, Ran
+from mlgate.run.report import Broke, NotRun, Ran
+from mlgate.run.scheduler import News
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import click
 from mlgate.check import RENDERERS, judge
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, root_of, say_which, seen_from_here
-from mlgate.store import FOLDER, write_atomic
+from mlgate.files import FOLDER, write_atomic
 
 
 @click.command()

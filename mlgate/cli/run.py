@@ -8,20 +8,20 @@ from pathlib import Path
 import click
 
 from mlgate.check import left_out
+from mlgate.ci import expected
+from mlgate.ci.exchange import Relay, drop_cached, join, refuse_stale, run_stage
 from mlgate.cli.failure import errors_as_commands
 from mlgate.cli.options import given_params, read_spec
 from mlgate.cli.outputs import no_commands, set_outputs, to_github, to_tekton, write_results
 from mlgate.cli.progress import watch
 from mlgate.errors import MlgateError, UsageError
+from mlgate.files import FOLDER
 from mlgate.gate import Outcome
-from mlgate.plan import resolve
-from mlgate.problems import near
-from mlgate.relay import Relay, drop_cached, join, refuse_stale, run_stage
 from mlgate.render import text
-from mlgate.report import Report
-from mlgate.spec import Spec, locate
-from mlgate.store import FOLDER
-from mlgate.targets import expected
+from mlgate.run.plan import resolve
+from mlgate.run.report import Report
+from mlgate.spec.problems import near
+from mlgate.spec.spec import Spec, locate
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 

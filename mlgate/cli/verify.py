@@ -12,10 +12,11 @@ from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, given_params, read_spec, root_of
 from mlgate.cli.outputs import no_commands, set_outputs
 from mlgate.errors import UsageError, harmless
+from mlgate.files import FOLDER
 from mlgate.render.github import command as github_command
-from mlgate.spec import FILE, Spec
-from mlgate.store import FOLDER, Store
-from mlgate.verdict import Record
+from mlgate.run.store import Store
+from mlgate.run.verdict import Record
+from mlgate.spec.spec import FILE, Spec
 from mlgate.verify import Verification, verify
 
 # What a job is given: the files, one path per line.

@@ -10,7 +10,7 @@ from typing import Final
 from mlgate.errors import Problem
 from mlgate.gate import Outcome
 from mlgate.render.text import words
-from mlgate.report import Broke, NotRun, Ran, Report
+from mlgate.run.report import Broke, NotRun, Ran, Report
 
 PER_KIND: Final = 10
 

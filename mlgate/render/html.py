@@ -11,7 +11,7 @@ from mlgate.figure import Figure
 from mlgate.gate import GateResult
 from mlgate.render.svg import draw
 from mlgate.render.text import MARKS, words
-from mlgate.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Broke, NotRun, Ran, Report, Result
 from mlgate.stages import STAGES
 
 _ENVIRONMENT = jinja2.Environment(

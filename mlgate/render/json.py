@@ -2,7 +2,7 @@
 
 import json
 
-from mlgate.report import Report
+from mlgate.run.report import Report
 
 
 def render(report: Report) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from mlgate.gate import GateResult, Outcome
-from mlgate.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Broke, NotRun, Ran, Report, Result
 
 # XML 1.0, section 2.2: what no document may hold, not even escaped.
 _ILLEGAL: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

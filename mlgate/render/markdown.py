@@ -11,7 +11,7 @@ from typing import Final
 
 from mlgate.gate import GateResult, Outcome
 from mlgate.render.text import MARKS, words
-from mlgate.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Broke, NotRun, Ran, Report, Result
 
 # GitHub refuses a larger summary of one step, and shows no more of a comment than 65,536
 # characters: give that limit for a comment.

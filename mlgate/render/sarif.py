@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from mlgate import __version__
 from mlgate.gate import GateResult, Outcome
-from mlgate.report import Broke, NotRun, Ran, Report
+from mlgate.run.report import Broke, NotRun, Ran, Report
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS: Final = {

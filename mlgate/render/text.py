@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from mlgate.errors import harmless
 from mlgate.gate import GateResult, Outcome
-from mlgate.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Broke, NotRun, Ran, Report, Result
 
 MARKS = {
     Outcome.PASS: "✓",

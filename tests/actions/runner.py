@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from mlgate.targets.pins import ENTERPRISE_PINS, PINS
+from mlgate.ci.pins import ENTERPRISE_PINS, PINS
 from tests.actions.expressions import evaluate, interpolated
 
 ROOT = Path(__file__).parent.parent.parent

@@ -17,11 +17,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from mlgate.ci import actions
+from mlgate.ci.servers import ENTERPRISE, GITHUB, Server
+from mlgate.ci.yaml_text import dump
 from mlgate.evidence import digest_of
 from mlgate.stages import STAGES
-from mlgate.targets import actions
-from mlgate.targets.servers import ENTERPRISE, GITHUB, Server
-from mlgate.targets.yaml_text import dump
 from tests.actions.runner import ROOT, Runner, load
 from tests.fakes.fixtures import SMALL, workflow
 from tests.fakes.hostile import HOSTILE

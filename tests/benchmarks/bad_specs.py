@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgate.errors import MlgateError, Problem, SpecError
-from mlgate.lint import load
+from mlgate.spec.lint import load
 
 ROOT = Path(__file__).parent.parent.parent
 

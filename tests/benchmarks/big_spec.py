@@ -20,9 +20,10 @@ from typing import Any
 import yaml
 
 from mlgate.check import prepare
-from mlgate.lint import load
-from mlgate.plan import why_missed
-from mlgate.store import FOLDER, Store
+from mlgate.files import FOLDER
+from mlgate.run.plan import why_missed
+from mlgate.run.store import Store
+from mlgate.spec.lint import load
 from tests import probes
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

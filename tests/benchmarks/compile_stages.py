@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import yaml
 
-from mlgate.lint import load
-from mlgate.plan import resolve
-from mlgate.targets import github, tekton
-from mlgate.targets.jobs import Source
+from mlgate.ci import github, tekton
+from mlgate.ci.jobs import Source
+from mlgate.run.plan import resolve
+from mlgate.spec.lint import load
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 _CODE = """
 import sys
 from pathlib import Path
-from mlgate.execute import Execution
+from mlgate.run.scheduler import Execution
 from tests import probes
 from tests.projects import run
 probes.install()

@@ -10,9 +10,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from tests.ci.ways import BEHAVIOURS, spec_of, verdicts
 from tests.fakes.forked import served
 from tests.fakes.stages import registered
-from tests.targets.ways import BEHAVIOURS, spec_of, verdicts
 
 
 def main() -> None:

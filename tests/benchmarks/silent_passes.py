@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from mlgate.check import prepare
 from mlgate.errors import MlgateError, SpecError, StageError
 from mlgate.gate import judge_all, worst
-from mlgate.lint import load
+from mlgate.spec.lint import load
 from mlgate.stage import Job
 from mlgate.stages import STAGES
 

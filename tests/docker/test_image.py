@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ci.tekton_runner import Cluster
 from tests.fakes.fixtures import fakes, mlgate, pipeline, project
-from tests.targets.tekton_runner import Cluster
 
 __all__ = ["fakes", "mlgate", "project"]
 

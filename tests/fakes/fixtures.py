@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mlgate.lint import load
-from mlgate.plan import Plan, resolve
-from mlgate.spec import written_digest
-from mlgate.targets import github, tekton
-from mlgate.targets.jobs import Source
+from mlgate.ci import github, tekton
+from mlgate.ci.jobs import Source
+from mlgate.run.plan import Plan, resolve
+from mlgate.spec.lint import load
+from mlgate.spec.spec import written_digest
 from tests.fakes.stages import registered
 
 ROOT = Path(__file__).parent.parent.parent

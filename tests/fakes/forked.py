@@ -62,9 +62,9 @@ def served(folder: Path) -> Iterator[Path]:
 
 def _serve(address: str, command: str) -> None:
     # Loaded once, before any fork.
-    from mlgate import worker  # noqa: F401
     from mlgate.cli import check, judge, run  # noqa: F401
-    from mlgate.execute import Execution
+    from mlgate.run import worker  # noqa: F401
+    from mlgate.run.scheduler import Execution
 
     Execution.worker = (command, "worker")
     server = socket.socket(socket.AF_UNIX)
@@ -115,7 +115,8 @@ def _answer(asking: socket.socket) -> None:
 
 
 def _run(words: list[str]) -> int:
-    from mlgate import cli, worker
+    from mlgate import cli
+    from mlgate.run import worker
 
     sys.argv = ["mlgate", *words]
     try:

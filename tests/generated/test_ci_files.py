@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from mlgate.ci import actions, tasks
+from mlgate.ci.pins import ENTERPRISE_PINS, PINS
 from mlgate.stages import STAGES
-from mlgate.targets import actions, tasks
-from mlgate.targets.pins import ENTERPRISE_PINS, PINS
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -8,7 +8,7 @@ import pytest
 
 from mlgate import schema
 from mlgate.cli import COMMANDS, cli
-from mlgate.codes import CODES, EXITS
+from mlgate.error_codes import CODES, EXITS
 from mlgate.stages import STAGES
 
 Check = Callable[[str, str], None]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mlgate.evidence import Evidence, digest_of, measured
 from mlgate.gate import GateResult, Outcome
-from mlgate.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Broke, NotRun, Ran, Report, Result
 
 Word = Literal["pass", "warn", "inconclusive", "error", "fail"]
 WORDS: tuple[Word, ...] = ("pass", "warn", "inconclusive", "error", "fail")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from mlgate.render import github
-from mlgate.report import Report
+from mlgate.run.report import Report
 from tests.render.reports import EVERYTHING, HOSTILE, gate, ran, report, reports
 
 _COMMAND = re.compile(r"^::(error|warning|notice) title=[^:,]*(?:,file=[^:,]+,line=\d+)?::.*$")

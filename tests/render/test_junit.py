@@ -7,7 +7,7 @@ from hypothesis import given
 
 from mlgate.gate import Outcome
 from mlgate.render import junit
-from mlgate.report import Ran, Report
+from mlgate.run.report import Ran, Report
 from tests.render.reports import EVERYTHING, HOSTILE, WORDS, Word, gate, ran, report, reports
 
 

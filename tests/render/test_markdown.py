@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlgate.render import markdown
-from mlgate.report import Report
+from mlgate.run.report import Report
 from tests.render.reports import EVERYTHING, HOSTILE, gate, ran, report, reports
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from mlgate.gate import Outcome
 from mlgate.render import sarif
-from mlgate.report import Report
+from mlgate.run.report import Report
 from tests.render.reports import EVERYTHING, HOSTILE, gate, ran, report, reports
 
 # sarif-2.1/schema/sarif-schema-2.1.0.json of https://github.com/oasis-tcs/sarif-spec, unchanged.

@@ -4,7 +4,7 @@ from typing import Any
 
 from mlgate.evidence import Artifact, Comparison, Evidence, digest_of
 from mlgate.render import html
-from mlgate.report import Ran, Report
+from mlgate.run.report import Ran, Report
 
 SMALL, LARGE = digest_of(b"int8"), digest_of(b"fp32")
 

@@ -1,0 +1,280 @@
+"""Results that travel between CI jobs, by digest: one stage's out, all of them joined.
+
+    DIR/results/<stage>.json    what the stage came to: its evidence's digest, or why there is none
+    DIR/store/sha256/<hex>      that evidence, and the files that the stage made
+
+A result carries no verdict. Whoever reads it judges the evidence anew, by the spec at hand: so the
+joined verdict is the one that a check on one machine reaches, to the byte, and a result that is
+lost, altered, or of another run or spec is an error, never a pass.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from mlgate.check import Checked, keep, prepare, run_name
+from mlgate.errors import StoreError, UsageError
+from mlgate.evidence import Artifact, canonical
+from mlgate.files import FOLDER, cannot_write, write_atomic
+from mlgate.gate import Outcome, judge_all
+from mlgate.machine import cores
+from mlgate.run.plan import Key, Node, Plan, resolve
+from mlgate.run.report import Broke, NotRun, Ran, Result
+from mlgate.run.scheduler import Execution, News, blocked, workplace
+from mlgate.run.store import Store
+from mlgate.spec.spec import Spec, written_digest
+
+SCHEMA: Final = "mlgate/result/v1"
+
+
+def refuse_stale(file: Path, spec: Spec, compiled: str | None) -> None:
+    """Raise `UsageError` when a job was compiled from another spec than the one at hand."""
+    if compiled and compiled != written_digest(file, spec):
+        raise UsageError(
+            "the compiled CI file is out of date: it was made from another spec",
+            hint="run mlgate compile again, and commit what it writes",
+        )
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A folder of results that belong to one CI run of one spec.
+
+    `run` is the CI system's own name of the run (None: any): results of another are not there.
+    """
+
+    folder: Path
+    spec: Spec
+    run: str | None = None
+
+    def write(self, node: Node, key: str | None, result: Ran | Broke, store: Store) -> None:
+        """Leave a result here, with the evidence and the files that it names."""
+        row: dict[str, Any] = {
+            "schema": SCHEMA,
+            "stage": node.id,
+            "uses": node.options.uses,
+            "spec": self.spec.digest,
+            "run": self.run or "",
+            "key": key or "",
+        }
+        if isinstance(result, Ran):
+            here = Store(self.folder)
+            here.put(result.evidence.canonical())
+            for made in result.evidence.outputs.values():
+                _copy(store, here, made)
+            row |= {"evidence": result.digest, "cached": result.cached}
+        else:
+            row |= {"broke": result.message, "hint": result.hint or "", "line": result.line}
+        write_atomic(self._file(node.id), canonical(row))
+
+    def read(self, node: Node, store: Store, *, files: bool = False) -> Ran | Broke | None:
+        """The result of a stage, judged by this spec; None when it is not here.
+
+        With `files`, what the stage made is put into `store`, verified.
+        """
+        row = self._row(node)
+        if row is None or row.get("run") != (self.run or row.get("run")):
+            return None
+        if row.get("spec") != self.spec.digest:
+            return Broke("its result is of another spec", "run all stages again")
+        if "broke" in row:
+            line = row.get("line")
+            line = line if isinstance(line, int) else None
+            return Broke(str(row["broke"]), str(row.get("hint", "")) or None, line)
+        return self._judged(node, row, store, files=files)
+
+    def read_kept(self, node: Node, key: str, store: Store) -> Ran | None:
+        """What an earlier run left under that content key, whatever its spec; None if nothing."""
+        row = self._row(node)
+        if row is None or row.get("key") != key or "broke" in row:
+            return None
+        result = self._judged(node, {**row, "cached": True}, store, files=True)
+        return result if isinstance(result, Ran) else None
+
+    def carry(self, node: Node, result: Result, later: "Relay", store: Store) -> None:
+        """Put a result into another folder, under the content key that it came with.
+
+        Only what was measured, and could be judged: a failure to measure is never kept.
+        """
+        row = self._row(node) or {}
+        if not isinstance(result, Ran) or not row.get("key"):
+            return
+        if all(gate.rank is not Outcome.ERROR for gate in result.gates):
+            later.write(node, str(row["key"]), result, store)
+
+    def _row(self, node: Node) -> dict[str, Any] | None:
+        try:
+            row = json.loads(self._file(node.id).read_bytes())
+        except OSError:
+            return None
+        except ValueError:
+            row = None
+        whole = isinstance(row, dict) and row.get("schema") == SCHEMA
+        if whole and row.get("stage") == node.id and row.get("uses") == node.options.uses:
+            return dict(row)
+        hint = "it was altered, or written by another version of mlgate"
+        return {"broke": "its result cannot be read", "hint": hint, **self._mine()}
+
+    def _mine(self) -> dict[str, str]:
+        return {"spec": self.spec.digest, "run": self.run or ""}
+
+    def _judged(
+        self, node: Node, row: Mapping[str, Any], store: Store, *, files: bool
+    ) -> Ran | Broke:
+        here = Store(self.folder)
+        try:
+            evidence = here.evidence(str(row.get("evidence", "")))
+            store.put(evidence.canonical())
+            for made in evidence.outputs.values() if files else ():
+                _copy(here, store, made)
+        except StoreError as error:
+            return Broke(error.message.replace(f"{self.folder}/", ""), "run this stage again")
+        if evidence.uses != node.options.uses:
+            return Broke(f"its evidence is of {evidence.uses}", "run this stage again")
+        gates = judge_all(node.options.gates, evidence, confidence=self.spec.confidence)
+        cached = row.get("cached") is True
+        return Ran(evidence, str(row["evidence"]), gates, node.gate_lines, cached)
+
+    def _file(self, stage: str) -> Path:
+        return self.folder / "results" / f"{stage}.json"
+
+
+def run_stage(
+    spec: Spec,
+    stage: str,
+    *,
+    upstream: Relay,
+    own: Relay,
+    now: Callable[[], datetime],
+    tell: Callable[[News], None] = lambda _: None,
+) -> Result:
+    """Run one stage on what `upstream` holds, and leave its result in `own`."""
+    started = now()
+    plan, keys = prepare(spec, only=[stage], now=started, everything=True)
+    node = plan.node(stage)
+    root = spec.folder / FOLDER
+    store = Store(root)
+    results: dict[str, Result] = {}
+    for other in node.after:
+        found = upstream.read(plan.node(other), store, files=True)
+        if found is None:
+            return NotRun(f"there is no result of {other} here: mlgate run {other}", Outcome.ERROR)
+        results[other] = found
+    if not node.stage.checked and (missed := _unproved(spec, upstream, store)):
+        return missed
+    here = Plan(spec, tuple(n for n in plan.nodes if n.id in {*node.after, stage}))
+    with workplace(root, run_name(started)) as work:
+        # What the checkout brings along under .mlgate is a claim of whoever committed it; what earlier
+        # runs measured comes through `drop_cached`, from where only they write.
+        execution = Execution(
+            here, keys, store, work, started, cores(), tell, use_cache=False, results=dict(results)
+        )
+        result = execution.run()[stage]
+    if not isinstance(result, NotRun):
+        own.write(node, keys[stage].digest, result, store)
+    return result
+
+
+def _unproved(spec: Spec, results: Relay, store: Store) -> NotRun | None:
+    """Why nothing may move yet: a checked stage that did not pass, whatever CI made of it."""
+    for node in resolve(spec).nodes:
+        found = results.read(node, store) or _lost()
+        if found.outcome > Outcome.WARN:
+            return NotRun(f"{node.id} did not pass", found.outcome)
+    return None
+
+
+def drop_cached(
+    spec: Spec, stages: Iterable[str], *, kept: Relay | None, own: Relay, now: datetime
+) -> tuple[str, ...]:
+    """The stages that have to run. What `kept` has under its content key is put into `own`."""
+    plan, keys = prepare(spec, now=now, everything=True)
+    store = Store(spec.folder / FOLDER)
+    wanted = set(stages)
+    return tuple(
+        node.id
+        for node in plan.nodes
+        if node.id in wanted and not _reuse(node, keys[node.id], kept, own, store)
+    )
+
+
+def _reuse(node: Node, key: Key, kept: Relay | None, own: Relay, store: Store) -> bool:
+    if kept is None or key.digest is None or not node.stage.checked:
+        return False
+    result = kept.read_kept(node, key.digest, store)
+    if result is None:
+        return False
+    own.write(node, key.digest, result, store)
+    return True
+
+
+def join(
+    spec: Spec,
+    stages: Iterable[str],
+    *,
+    results: Relay,
+    kept: Relay | None = None,
+    now: datetime,
+) -> Checked:
+    """The verdict on `stages` out of the results that arrived, and its record on disk.
+
+    What was measured goes into `kept`, for later runs to find under its content key. Every one of `stages` has a result in the report: what did not arrive is an error, unless a
+    stage that it waits for kept it from starting.
+    """
+    plan = resolve(spec, only=tuple(stages))
+    store = Store(spec.folder / FOLDER)
+    joined: dict[str, Result] = {}
+    for node in plan.nodes:
+        found = results.read(node, store, files=True)
+        joined[node.id] = blocked(node, joined) or found or _lost()
+        joined[node.id] = _of_this_chain(node, joined)
+        if kept is not None:
+            results.carry(node, joined[node.id], kept, store)
+    return keep(spec, plan, joined, run=run_name(now), started=now, ended=now)
+
+
+def _lost() -> Broke:
+    return Broke("its result did not arrive", "its job was skipped, cancelled or lost its artifact")
+
+
+def _of_this_chain(node: Node, results: Mapping[str, Result]) -> Result:
+    """The node's result, if it was measured on what its upstream made, by digest."""
+    result = results[node.id]
+    if not isinstance(result, Ran):
+        return result
+    for port, source in node.inputs().items():
+        if source.from_ is None:
+            continue
+        maker, output = source.from_.split(".", 1)
+        above = results[maker]
+        made = above.evidence.outputs.get(output) if isinstance(above, Ran) else None
+        if made is None or result.evidence.inputs.get(port) != made.digest:
+            return Broke(f"it was measured on another {source.from_}", "run its job again")
+    return result
+
+
+def _copy(source: Store, target: Store, made: Artifact) -> None:
+    """One file from store to store, without copying where that is possible. Verified."""
+    if not source.verify(made):
+        raise StoreError(f"{made.name} ({made.digest}) is missing or was altered")
+    path = target.path(made.digest)
+    if path.exists() and target.verify(made):
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        try:
+            temporary.hardlink_to(source.path(made.digest))
+        except OSError:  # another filesystem
+            shutil.copyfile(source.path(made.digest), temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from None

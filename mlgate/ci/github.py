@@ -1,0 +1,271 @@
+"""A plan as a GitHub Actions workflow: a job per stage, and one that holds the verdict.
+
+The workflow holds no logic. A first job drops the stages whose evidence is known already; the
+verdict job runs always, because GitHub counts a skipped required job as a success, and fails
+unless the results of all stages arrived and hold.
+"""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from mlgate.ci.jobs import (
+    CiJob,
+    Given,
+    Source,
+    gpu_without_runner,
+    header,
+    jobs,
+    name_of,
+    too_many,
+    variables,
+)
+from mlgate.ci.pins import pinned
+from mlgate.ci.servers import ENTERPRISE, GITHUB
+from mlgate.ci.yaml_text import Remarked, Value, dump
+from mlgate.errors import Problem
+from mlgate.run.plan import Plan
+
+PLAN: Final = "mlgate-plan"
+VERDICT: Final = "mlgate-verdict"
+WORKFLOW: Final = ".github/workflows/mlgate.yml"
+ACTIONLINT: Final = ".github/actionlint.yaml"
+_LABEL: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_LABEL_WORDS: Final = "label of letters, digits, dots, dashes and underscores"
+_HOSTED: Final = re.compile(r"^(ubuntu|windows|macos)-[a-z0-9.-]+$")
+_PUSH: Final = "github.event_name == 'push'"
+
+
+class Settings(Given):
+    """How the workflow is made; remembered in the file itself.
+
+    `actions` is where mlgate's actions are: OWNER/REPOSITORY@COMMIT, or `$` for this very
+    repository. `version` is what a reader calls that commit. `ghes`: for GitHub Enterprise Server.
+    """
+
+    actions: str = Field(
+        pattern=r"^(\$|[A-Za-z0-9._-]+/[A-Za-z0-9._-]+@[0-9a-f]{40})$",
+        description="OWNER/REPOSITORY@COMMIT, with all 40 hex digits of the commit and not a branch"
+        " or tag; or $, this very repository",
+    )
+    version: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]+$", description="a tag as v1.0.0, without spaces"
+    )
+    runner: str = Field("ubuntu-24.04", pattern=_LABEL, description=f"a {_LABEL_WORDS}")
+    gpu_runner: tuple[Annotated[str, Field(pattern=_LABEL)], ...] = Field(
+        (),
+        description=f"labels with commas between, as self-hosted,linux,gpu; each a {_LABEL_WORDS}",
+    )
+    comment: bool = False
+    sarif: bool = False
+    ghes: bool = False
+
+
+def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
+    """What keeps this plan from being a workflow."""
+    missing = () if settings.gpu_runner else gpu_without_runner(plan, _GPU_HINT)
+    return (*too_many(plan), *missing)
+
+
+_GPU_HINT: Final = "say which: mlgate compile github --gpu-runner self-hosted,linux,x64,gpu"
+
+
+def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, str]:
+    """The files of a workflow: path from the repository's root → text. Pure."""
+    found = jobs(plan)
+    checked = [job for job in found if not job.moves_traffic]
+    body: dict[str, Value] = {
+        "name": "mlgate",
+        "on": {"pull_request": None, "push": {"branches": [settings.branch]}},
+        "permissions": {},
+        "concurrency": {
+            "group": "${{ github.workflow }}-${{ github.event.pull_request.number || github.ref }}",
+            "cancel-in-progress": "${{ github.event_name == 'pull_request' }}",
+        },
+        **_environment(plan),
+        "jobs": {
+            PLAN: _plan_job(source, settings),
+            **{job.name: _stage_job(job, source, settings) for job in checked},
+            VERDICT: _verdict_job(checked, source, settings),
+            **{job.name: _stage_job(job, source, settings) for job in found if job.moves_traffic},
+        },
+    }
+    # GitHub reads YAML 1.2, where `on` is a word like any other; quotes would only surprise.
+    text = dump(body).replace('\n"on":\n', "\non:\n").replace("pull_request: null", "pull_request:")
+    files = {WORKFLOW: header("github", source, settings) + text}
+    own = [label for label in settings.gpu_runner if label not in _KNOWN_LABELS]
+    if not _HOSTED.match(settings.runner):
+        own.append(settings.runner)
+    if own:
+        labels: dict[str, Value] = {"self-hosted-runner": {"labels": sorted(set(own))}}
+        files[ACTIONLINT] = "# Made by `mlgate compile github`.\n" + dump(labels)
+    return files
+
+
+_KNOWN_LABELS: Final = frozenset(
+    {"self-hosted", "linux", "windows", "macos", "x64", "arm", "arm64"}
+)
+
+
+def _environment(plan: Plan) -> dict[str, Value]:
+    """What the spec reads of the environment: the repository's variables of those names."""
+    found: dict[str, Value] = {name: f"${{{{ vars.{name} }}}}" for name in variables(plan)}
+    return {"env": found} if found else {}
+
+
+def _uses(action: str, settings: Settings) -> Value:
+    folder = (ENTERPRISE if settings.ghes else GITHUB).folder
+    if settings.actions == "$":
+        here = "." if settings.ghes else "$"  # the checkout; or the repository, at this commit
+        return f"{here}/actions/{folder}{action}"
+    repository, _, commit = settings.actions.partition("@")
+    reference = f"{repository}/actions/{folder}{action}@{commit}"
+    return Remarked(reference, settings.version) if settings.version else reference
+
+
+def _job(
+    title: str, runner: Value, minutes: int, permissions: dict[str, Value], **rest: Value
+) -> dict[str, Value]:
+    return {
+        "name": title,
+        **{key.rstrip("_"): value for key, value in rest.items() if value},
+        "runs-on": runner,
+        "timeout-minutes": minutes,
+        "permissions": {"contents": Remarked("read", "check the repository out"), **permissions},
+    }
+
+
+def _checkout() -> Value:
+    return {
+        "name": "Check out",
+        "uses": pinned("actions/checkout"),
+        "with": {"persist-credentials": False},
+    }
+
+
+def _given(source: Source, settings: Settings, **rest: Value) -> dict[str, Value]:
+    """What every action of ours is given."""
+    given: dict[str, Value] = {"spec": _text(source.spec), "compiled": source.digest}
+    if settings.profile is not None:
+        given["profile"] = _text(settings.profile)
+    if settings.params:
+        given["params"] = settings.params_json()
+    return {**given, **rest}
+
+
+def _text(value: str) -> str:
+    """Text in which GitHub finds no expression."""
+    return value.replace("${{", "${{ '${{' }}")
+
+
+def _plan_job(source: Source, settings: Settings) -> Value:
+    job = _job("mlgate plan", settings.runner, 15, {})
+    job["outputs"] = {"stages": "${{ steps.plan.outputs.stages }}"}
+    job["steps"] = [
+        _checkout(),
+        {
+            "name": "Drop what is known",
+            "id": "plan",
+            "uses": _uses("plan", settings),
+            "with": _given(source, settings),
+        },
+    ]
+    return job
+
+
+def _stage_job(job: CiJob, source: Source, settings: Settings) -> Value:
+    grants = job.grants
+    permissions: dict[str, Value] = {}
+    if grants.identity:
+        permissions["id-token"] = Remarked("write", "an identity of its own")
+    if grants.packages:
+        why = "pull images" if grants.packages == "read" else "push to the registry"
+        permissions["packages"] = Remarked(grants.packages, why)
+    if grants.attestations:
+        permissions["attestations"] = Remarked("write", "store attestations")
+    runner: Value = list(settings.gpu_runner) if job.gpu else settings.runner
+    needs = [VERDICT] if job.moves_traffic else [PLAN]
+    made = _job(
+        job.stage,
+        runner,
+        job.minutes,
+        permissions,
+        needs=[*needs, *job.after],
+        if_=_condition(job),
+        environment=grants.environment and _text(grants.environment),
+        env={name: f"${{{{ secrets.{name} }}}}" for name in job.secrets},
+    )
+    upstream = ",".join(["cached", *(f"stage-{other}" for other in job.after)])
+    if job.moves_traffic:  # it asks for all results before it begins
+        upstream = "cached,stage-*"
+    pattern = f"mlgate-{{{upstream}}}" if job.after or job.moves_traffic else ""
+    made["steps"] = [
+        _checkout(),
+        {
+            "name": "Run the stage",
+            "uses": _uses("run", settings),
+            "with": _given(
+                source,
+                settings,
+                stage=job.stage,
+                artifact=f"mlgate-stage-{job.name}",
+                **({"upstream": pattern} if pattern else {}),
+            ),
+        },
+    ]
+    return made
+
+
+def _condition(job: CiJob) -> str:
+    """When a job starts. Skipped jobs above it were cached: the one that failed is not skipped."""
+    if job.moves_traffic:
+        return f"${{{{ {_PUSH} && needs.{VERDICT}.result == 'success' && !cancelled() }}}}"
+    terms = ["!cancelled()", "!failure()"]
+    if job.privileged:
+        terms.append(_PUSH)
+    terms.append(f"contains(fromJSON(needs.{PLAN}.outputs.stages || '[]'), '{job.stage}')")
+    return f"${{{{ {' && '.join(terms)} }}}}"
+
+
+def _verdict_job(checked: list[CiJob], source: Source, settings: Settings) -> Value:
+    permissions: dict[str, Value] = {}
+    if settings.sarif:
+        permissions["security-events"] = Remarked("write", "show findings as code scanning alerts")
+    if settings.comment:
+        permissions["pull-requests"] = Remarked("write", "keep one comment up to date")
+    job = _job(
+        "mlgate verdict",
+        settings.runner,
+        15,
+        permissions,
+        needs=[PLAN, *(job.name for job in checked)],
+        if_="${{ always() }}",
+    )
+    rest: dict[str, Value] = {"event": "${{ github.event_name }}"}
+    if settings.comment:
+        rest["comment"] = name_of(source.spec)
+    steps: list[Value] = [
+        _checkout(),
+        {
+            "name": "Join the results",
+            "id": "report",
+            "uses": _uses("report", settings),
+            "with": _given(source, settings, **rest),
+        },
+    ]
+    if settings.sarif:
+        own = "github.event.pull_request.head.repo.full_name == github.repository"
+        steps.append(
+            {
+                "name": "Upload SARIF",
+                "if": f"${{{{ !cancelled() && ({_PUSH} || {own}) }}}}",
+                "uses": pinned("github/codeql-action/upload-sarif"),
+                "with": {
+                    "sarif_file": "${{ steps.report.outputs.sarif-path }}",
+                    "category": "mlgate",
+                },
+            }
+        )
+    job["steps"] = steps
+    return job

@@ -1,0 +1,243 @@
+"""What every CI system is told of a plan: its jobs, under names that each of them takes."""
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pydantic import Field
+
+from mlgate import document
+from mlgate.errors import Problem
+from mlgate.evidence import Frozen
+from mlgate.quantity import seconds
+from mlgate.run.plan import Node, Plan
+from mlgate.stage import EnvironmentName, Grants
+
+# Names of the jobs that mlgate adds, and what artifacts and tasks begin with.
+RESERVED: Final = "mlgate"
+# GitHub runs at most so many jobs of one matrix; no larger number is promised anywhere.
+GITHUB_JOBS: Final = 256
+# A Kubernetes name, and so a task's, is at most so long.
+NAME_LENGTH: Final = 63
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a compiled file comes from: the spec's path from the repository's root, and its digest.
+
+    The digest is of the spec as written, without profile, parameters or environment.
+    """
+
+    spec: str
+    digest: str
+
+
+class Given(Frozen):
+    """What a compiled file remembers of how it was made, whatever the target.
+
+    A field with a pattern says in its description, in words, what is wanted.
+    """
+
+    profile: str | None = None
+    params: dict[str, str] = {}
+    branch: str = Field(
+        "main",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+        description="a branch's name of letters, digits, dots, dashes and slashes",
+    )
+
+    def params_json(self) -> str:
+        """The parameters as JSON in which no CI system finds an expression of its own."""
+        text = json.dumps(dict(sorted(self.params.items())), separators=(",", ":"))
+        inner = text[1:-1].replace("$", "\\u0024").replace("{", "\\u007b")
+        return f"{{{inner}}}"
+
+
+G = TypeVar("G", bound=Given)
+
+
+def header(target: str, source: Source, given: Given) -> str:
+    """The first lines of a compiled file: what it was made from, and how."""
+    kept = json.dumps(given.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+    return (
+        f"# Made from {_printable(source.spec)} by `mlgate compile {target}`: change that,"
+        " and compile again.\n"
+        f"# mlgate-spec: {source.digest}\n"
+        f"# mlgate-settings: {kept}\n"
+    )
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def other_spec(text: str, source: Source) -> str | None:
+    """The spec that a compiled file was made from, where it is another one than `source`."""
+    match = re.match(r"# Made from (.*) by `mlgate compile \w+`: ", text)
+    return match[1] if match and match[1] != _printable(source.spec) else None
+
+
+def is_ours(text: str) -> bool:
+    """Whether a file was written by `mlgate compile`, or is not there: only those are replaced."""
+    return not text or "`mlgate compile" in text.split("\n", 1)[0]
+
+
+def remembered(model: type[G], text: str) -> G | None:
+    """The settings in a compiled file's header; None where there are none."""
+    match = re.search(r"^# mlgate-settings: (\{.*\})$", text, re.MULTILINE)
+    try:
+        return model.model_validate_json(match[1]) if match else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class CiJob:
+    """One stage as CI sees it. `name` is the stage's, fit for a job, a task and an artifact.
+
+    `seconds` bounds the whole job, retries included. `secrets` are environment variables.
+    `after` and `privileged`: see `jobs`.
+    """
+
+    name: str
+    node: Node
+    after: tuple[str, ...]
+    grants: Grants
+    gpu: bool
+    secrets: tuple[str, ...]
+    seconds: float
+    privileged: bool
+
+    @property
+    def stage(self) -> str:
+        return self.node.id
+
+    @property
+    def moves_traffic(self) -> bool:
+        return not self.node.stage.checked
+
+    @property
+    def minutes(self) -> int:
+        """The job's time limit: the stage's, and some for setting up."""
+        return math.ceil(self.seconds / 60) + 10
+
+
+def name_of(text: str) -> str:
+    """A name that is a DNS label (RFC 1123): lower case, digits and dashes, at most 63."""
+    label = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    label = label if label[:1].isalpha() else f"x-{label}"
+    return label[:NAME_LENGTH].rstrip("-")
+
+
+def jobs(plan: Plan) -> tuple[CiJob, ...]:
+    """The plan's stages as CI jobs, in the plan's order.
+
+    A job is privileged when CI grants it more than reading, and when it comes after one that is:
+    pull requests do not run those.
+    """
+    made: dict[str, CiJob] = {}
+    for node in plan.nodes:
+        grants = node.stage.ci(node.options)
+        above = [made[other] for other in node.after if other in made]
+        privileged = grants != Grants() or not node.stage.checked
+        made[node.id] = CiJob(
+            name=name_of(node.id),
+            node=node,
+            after=tuple(job.name for job in above),
+            grants=grants,
+            gpu=node.stage.gpu(node.options),
+            secrets=tuple(sorted(set(_secrets(node.options)))),
+            seconds=seconds(node.options.timeout) * (1 + node.options.retries),
+            privileged=privileged or any(job.privileged for job in above),
+        )
+    return tuple(made.values())
+
+
+def variables(plan: Plan) -> tuple[str, ...]:
+    """The environment variables that the spec itself reads, in every job; never secrets."""
+    written = document.plain(plan.spec.root)
+    named = written.get("env") if isinstance(written, dict) else None
+    return tuple(str(name) for name in named) if isinstance(named, list) else ()
+
+
+def expected(plan: Plan, event: str | None) -> tuple[str, ...]:
+    """The stages whose results a verdict needs: all that are checked, on an event that runs all.
+
+    `event` is the CI system's: on anything but a push (or None: on one machine) privileged stages
+    do not run.
+    """
+    everything = event in (None, "push")
+    return tuple(
+        job.stage
+        for job in jobs(plan)
+        if not job.moves_traffic and (everything or not job.privileged)
+    )
+
+
+def problems(plan: Plan) -> tuple[Problem, ...]:
+    """What would go wrong on every CI system."""
+    return (*_same_names(plan), *_unprotected(plan))
+
+
+def too_many(plan: Plan) -> tuple[Problem, ...]:
+    """What GitHub has no room for."""
+    if len(plan.nodes) <= GITHUB_JOBS:
+        return ()
+    at = plan.spec.key_position("stages", plan.nodes[GITHUB_JOBS].id)
+    message = f"{len(plan.nodes)} stages, and a GitHub workflow has at most {GITHUB_JOBS} jobs"
+    return (Problem("MG303", message, at, "split the spec, or compile for tekton"),)
+
+
+def gpu_without_runner(plan: Plan, hint: str) -> tuple[Problem, ...]:
+    """Stages that ask for a GPU, where the target does not know which runner has one."""
+    return tuple(
+        Problem(
+            "MG302",
+            f"{job.stage} needs a GPU, and no runner is known to have one",
+            plan.spec.key_position("stages", job.stage),
+            hint,
+        )
+        for job in jobs(plan)
+        if job.gpu
+    )
+
+
+def _same_names(plan: Plan) -> Iterator[Problem]:
+    named = defaultdict(list)
+    for node in plan.nodes:
+        named[name_of(node.id)].append(node.id)
+    for name, stages in named.items():
+        at = plan.spec.key_position("stages", stages[-1])
+        if len(stages) > 1:
+            both = " and ".join(repr(stage) for stage in stages)
+            message = f"stages {both} are both called {name!r} in CI"
+            yield Problem("MG301", message, at, "rename one: case, - and _ do not tell them apart")
+        if name == RESERVED or name.startswith(f"{RESERVED}-"):
+            yield Problem("MG301", f"{name!r} is a name of mlgate's own in CI", at, "rename it")
+
+
+def _unprotected(plan: Plan) -> Iterator[Problem]:
+    for job in jobs(plan):
+        if job.moves_traffic and job.grants.environment is None:
+            at = plan.spec.key_position("stages", job.stage)
+            message = f"{job.stage} moves traffic outside of a protected environment"
+            yield Problem("MG304", message, at, "add environment: production")
+
+
+def _secrets(value: Any) -> Iterator[str]:
+    """Every environment variable that an options value names as the holder of a secret."""
+    if isinstance(value, EnvironmentName):
+        yield value.env
+    elif isinstance(value, Frozen):
+        for name in type(value).model_fields:
+            yield from _secrets(getattr(value, name))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _secrets(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _secrets(item)

@@ -1,0 +1,457 @@
+"""Run a plan here: side by side where it allows, each stage in a process of its own.
+
+A stage starts when everything it waits for has passed. What is under its key already is not
+measured again. A stage that measures time has the machine to itself. What finished is kept at
+once, so a run that is stopped, however hard, is gone on with by the next one.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, ClassVar, Final
+
+from pydantic import ValidationError
+
+from mlgate.errors import Interrupted, StageError
+from mlgate.evidence import Evidence
+from mlgate.files import cannot_write
+from mlgate.gate import Outcome, judge_all
+from mlgate.quantity import seconds
+from mlgate.run.plan import Key, Node, Plan, why_missed
+from mlgate.run.report import Broke, NotRun, Ran, Result
+from mlgate.run.store import Store
+from mlgate.run.worker import ANSWER, order
+from mlgate.sources import fingerprint
+from mlgate.stage import Input, Located, Progress
+
+_GRACE_S: Final = 3.0
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that happened to a stage: for the journal, and for whoever watches."""
+
+    stage: str
+    what: str  # cached | started | progress | retry | finished
+    detail: str = ""
+    progress: Progress | None = None
+    result: Result | None = None
+
+
+Tell = Callable[[News], None]
+
+
+@dataclass
+class _Running:
+    node: Node
+    process: subprocess.Popen[bytes]
+    folder: Path
+    deadline: float
+    before: Mapping[str, object]
+    attempt: int
+    timed_out: bool = False
+
+
+@dataclass
+class Execution:
+    """One execution of one plan.
+
+    `folder` is private to the run, for the stages' work and logs. `now` is the run's clock;
+    `cores` bounds how many stages run side by side.
+    """
+
+    # How a worker is started; -P: a user's numpy.py beside the spec is not what we import.
+    worker: ClassVar[tuple[str, ...]] = (sys.executable, "-P", "-m", "mlgate.run.worker")
+
+    plan: Plan
+    keys: Mapping[str, Key]
+    store: Store
+    folder: Path
+    now: datetime
+    cores: int
+    tell: Tell
+    use_cache: bool = True
+    secrets: tuple[bytes, ...] = ()
+    results: dict[str, Result] = field(default_factory=dict)
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _events: "queue.Queue[tuple[str, Progress | None]]" = field(default_factory=queue.Queue)
+    _again: dict[str, int] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Result]:
+        """The result of every node, in the plan's order. Raises `Interrupted`, `StoreError`."""
+        try:
+            while len(self.results) < len(self.plan.nodes):
+                self._start_what_can()
+                if self._running:
+                    self._wait()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "stopped: what was finished is kept", hint="run it again to go on"
+            ) from None
+        finally:
+            self._stop_all()
+        return {node.id: self.results[node.id] for node in self.plan.nodes}
+
+    def _start_what_can(self) -> None:
+        progressed = True
+        while progressed:
+            progressed = False
+            for node in self.plan.nodes:
+                if node.id in self.results or node.id in self._running:
+                    continue
+                if all(other in self.results for other in node.after):
+                    progressed |= self._start(node)
+
+    def _start(self, node: Node) -> bool:
+        """Settle a node at once, or start it; False when it must wait for room."""
+        key = self.keys[node.id]
+        if missed := blocked(node, self.results):
+            self._settle(node, missed)
+            return True
+        if key.broken is not None:
+            self._settle(node, self._broke(node, key.broken))
+            return True
+        if self.use_cache and key.digest and (known := self.store.recall(key.digest)):
+            digest, evidence = known
+            self._settle(node, self._judged(node, digest, evidence, cached=True))
+            return True
+        if not self._has_room(node):
+            return False
+        try:
+            self._spawn(node)
+        except StageError as error:
+            self._settle(node, self._broke(node, error))
+        return True
+
+    def _broke(self, node: Node, error: StageError) -> Broke:
+        at = self.plan.spec.nearest("stages", node.id, *error.option)
+        return Broke(error.message, error.hint, at.line if error.option else None)
+
+    def _has_room(self, node: Node) -> bool:
+        if not self._running:
+            return True
+        if _alone(node) or any(_alone(r.node) for r in self._running.values()):
+            return False
+        if node.stage.gpu(node.options) and any(
+            r.node.stage.gpu(r.node.options) for r in self._running.values()
+        ):
+            return False
+        return len(self._running) < max(1, self.cores)
+
+    def _spawn(self, node: Node) -> None:
+        key = self.keys[node.id]
+        attempt = self._again.get(node.id, 0)
+        folder = self.folder / f"{node.id}-{attempt}"
+        located = {
+            source.model_dump_json(by_alias=True): self._located(source.from_, key, source, folder)
+            for source in node.inputs().values()
+        }
+        limit = seconds(node.options.timeout)
+        read_end, write_end = os.pipe()
+        try:
+            work = folder / "work"
+            work.mkdir(parents=True)
+            told = order(
+                node.id,
+                node.options,
+                located,
+                confidences=node.confidences,
+                confidence=self.plan.spec.confidence,
+                now=self.now,
+                threads=max(1, self.cores),
+                seconds=limit,
+                news=write_end,
+            )
+            (work / "order.json").write_bytes(told)
+            with (folder / "log").open("wb") as log:
+                process = subprocess.Popen(
+                    [*self.worker, str(work / "order.json")],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(write_end,),
+                    start_new_session=True,
+                    env={**os.environ, **_QUIET},
+                )
+        except OSError as error:
+            os.close(read_end)
+            raise cannot_write(folder, error) from None
+        finally:
+            os.close(write_end)
+        before = {at.location: fingerprint(at.location) for at in key.located.values()}
+        deadline = time.monotonic() + limit
+        running = _Running(node, process, folder, deadline, before, attempt)
+        self._running[node.id] = running
+        threading.Thread(
+            target=self._listen, args=(node.id, os.fdopen(read_end, "rb")), daemon=True
+        ).start()
+        self.tell(News(node.id, "started", self._why(node)))
+
+    def _why(self, node: Node) -> str:
+        key = self.keys[node.id]
+        if key.reason:
+            return key.reason
+        if not self.use_cache:
+            return "the cache is off"
+        return why_missed(key.parts, self.store.last_parts(node.id))
+
+    def _located(self, ref: str | None, key: Key, source: Input, folder: Path) -> Located:
+        """Where an input lies; what another stage made is linked under its own name."""
+        if ref is None:
+            return key.located[source]
+        maker, output = ref.split(".", 1)
+        result = self.results[maker]
+        assert isinstance(result, Ran)
+        made = result.evidence.outputs.get(output)
+        if made is None:
+            raise StageError(f"{maker} made no {output}")
+        link = folder / "inputs" / maker / made.name
+        with contextlib.suppress(FileExistsError):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                link.hardlink_to(self.store.path(made.digest))
+            except OSError:  # a filesystem without hard links
+                link.symlink_to(self.store.path(made.digest).resolve())
+        return Located(str(link), made.digest)
+
+    def _listen(self, stage: str, pipe: IO[bytes]) -> None:
+        """Pass a worker's news on; a thread per worker. Its end is news too."""
+        with pipe:
+            for line in pipe:
+                with contextlib.suppress(ValueError, TypeError):
+                    self._events.put((stage, Progress(*json.loads(line))))
+        self._events.put((stage, None))
+
+    def _wait(self) -> None:
+        """Until something happens, or the first time limit is over."""
+        remaining = min(r.deadline for r in self._running.values()) - time.monotonic()
+        try:
+            stage, progress = self._events.get(timeout=max(0.01, min(remaining, 1.0)))
+        except queue.Empty:
+            self._stop_late_ones()
+            return
+        running = self._running.get(stage)
+        if running is None:
+            return
+        if progress is not None:
+            self.tell(News(stage, "progress", progress.message, progress))
+            return
+        del self._running[stage]
+        self._finish(running)
+
+    def _stop_late_ones(self) -> None:
+        for running in self._running.values():
+            if time.monotonic() > running.deadline:
+                running.timed_out = True
+                _kill(running.process, signal.SIGKILL)
+
+    def _finish(self, running: _Running) -> None:
+        node = running.node
+        try:
+            running.process.wait(timeout=_GRACE_S)
+        except subprocess.TimeoutExpired:  # it closed its pipe, and lives
+            _kill(running.process, signal.SIGKILL)
+            running.process.wait()
+        _bury(running.process)  # and whatever it left behind
+        result = self._answer(running)
+        wrong = _error(result)
+        if wrong is not None and running.attempt < node.options.retries:
+            self._again[node.id] = running.attempt + 1
+            self.tell(News(node.id, "retry", wrong))
+            return
+        if isinstance(result, Ran):
+            self._keep(node, result)
+        self._settle(node, result)
+
+    def _answer(self, running: _Running) -> Ran | Broke:
+        node = running.node
+        if running.timed_out:
+            limit = node.options.timeout
+            return Broke(f"ran longer than its timeout of {limit}", "give it more: timeout: 2h")
+        try:
+            answer = json.loads((running.folder / "work" / ANSWER).read_bytes())
+        except (OSError, ValueError):
+            return _crash(running)
+        if "error" in answer:
+            told = answer["error"]
+            option = tuple(told.get("option", ()))
+            return self._broke(node, StageError(told["message"], hint=told["hint"], option=option))
+        for location, was in running.before.items():
+            if fingerprint(location) != was:
+                return Broke(f"{location} changed while it was read", "run it again")
+        try:
+            evidence = Evidence.model_validate_json(json.dumps(answer["evidence"]))
+            digests = {port: at.digest for port, at in self._digests(node).items()}
+            evidence = evidence.model_copy(
+                update={"inputs": {k: d for k, d in digests.items() if d is not None}}
+            )
+        except ValidationError as error:
+            return Broke(f"its evidence is malformed: {error.error_count()} problems")
+        for made in evidence.outputs.values():
+            self.store.adopt(running.folder / "work" / made.name, made)
+        digest = self.store.put(evidence.canonical())
+        return self._judged(node, digest, evidence, cached=False)
+
+    def _digests(self, node: Node) -> dict[str, Located]:
+        found = {}
+        for port, source in node.inputs().items():
+            if source.from_ is None:
+                found[port] = self.keys[node.id].located[source]
+            else:
+                maker, output = source.from_.split(".", 1)
+                result = self.results[maker]
+                assert isinstance(result, Ran)
+                found[port] = Located("", result.evidence.outputs[output].digest)
+        return found
+
+    def _judged(self, node: Node, digest: str, evidence: Evidence, *, cached: bool) -> Ran:
+        confidence = self.plan.spec.confidence
+        gates = judge_all(node.options.gates, evidence, confidence=confidence)
+        return Ran(evidence, digest, gates, node.gate_lines, cached)
+
+    def _keep(self, node: Node, result: Ran) -> None:
+        key = self.keys[node.id]
+        unmeasured = any(gate.rank is Outcome.ERROR for gate in result.gates)
+        if key.digest is not None and not unmeasured:
+            self.store.remember(node.id, key.digest, key.parts, result.digest)
+
+    def _settle(self, node: Node, result: Result) -> None:
+        if isinstance(result, Broke):
+            message, hint = self._told(result.message), result.hint and self._told(result.hint)
+            result = Broke(message, hint, result.line)
+        self.results[node.id] = result
+        what = "cached" if isinstance(result, Ran) and result.cached else "finished"
+        self.tell(News(node.id, what, result=result))
+
+    def _told(self, text: str) -> str:
+        """Without secrets, and without this machine's path to the spec, which readers know."""
+        for secret in self.secrets:
+            text = text.replace(secret.decode(), "***")
+        return text.replace(f"{self.plan.spec.folder}/", "")
+
+    def _stop_all(self) -> None:
+        for running in self._running.values():
+            _kill(running.process, signal.SIGTERM)
+        for running in self._running.values():
+            try:
+                running.process.wait(timeout=_GRACE_S)
+            except subprocess.TimeoutExpired:
+                pass
+            _bury(running.process)
+        self._running.clear()
+
+
+# Libraries that a stage loads may not call home or draw progress bars.
+_QUIET: Final = {
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_OFFLINE": "1",
+    "TQDM_DISABLE": "1",
+    "PYTHONHASHSEED": "0",
+}
+
+
+def blocked(node: Node, results: Mapping[str, Result]) -> NotRun | None:
+    """Why a stage cannot start, given what those it waits for came to; None when it can."""
+    for other in node.after:
+        outcome = results[other].outcome
+        if outcome > Outcome.WARN:
+            how = {
+                Outcome.FAIL: "did not pass",
+                Outcome.INCONCLUSIVE: "is inconclusive",
+                Outcome.ERROR: "could not be measured",
+            }[outcome]
+            return NotRun(f"{other} {how}", outcome)
+    return None
+
+
+def _error(result: Ran | Broke) -> str | None:
+    """Why there is no answer, where trying again may give one."""
+    if isinstance(result, Broke):
+        return result.message
+    return next((gate.message for gate in result.gates if gate.rank is Outcome.ERROR), None)
+
+
+def _alone(node: Node) -> bool:
+    return node.stage.exclusive(node.options)
+
+
+def _kill(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, how)
+
+
+def _bury(process: subprocess.Popen[bytes]) -> None:
+    _kill(process, signal.SIGKILL)
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _crash(running: _Running) -> Broke:
+    """Why a worker ended without an answer."""
+    code = running.process.returncode
+    last = _last_line(running.folder / "log")
+    if code == -signal.SIGKILL:
+        hint = "the system was probably out of memory: lower memory, or give it more"
+        return Broke("its process was killed (SIGKILL)", hint)
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = f"a native library crashed{last and ': ' + last}"
+        return Broke(f"its process died of {name}", hint)
+    if code == 0:
+        return Broke("its process ended without an answer (exit code 0)", "see the stage's log")
+    return Broke(f"it failed unexpectedly: {last or f'exit code {code}'}", "see the stage's log")
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip()[:300] if lines else ""
+
+
+@contextlib.contextmanager
+def workplace(root: Path, run: str) -> Iterator[Path]:
+    """A folder private to one run; those that dead runs left behind are removed.
+
+    A run holds a lock on its folder for as long as it lives, so a folder whose lock is free
+    belongs to nobody.
+    """
+    work = root / "work"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        for left in work.iterdir():
+            _remove_if_dead(left)
+        folder = work / run
+        folder.mkdir()
+        lock = (folder / "lock").open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise cannot_write(work, error) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def _remove_if_dead(folder: Path) -> None:
+    with contextlib.suppress(OSError), (folder / "lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,121 @@
+"""Evidence and blobs by digest, on disk; and what was measured under which key.
+
+    .mlgate/store/sha256/<hex>   blobs, read-only, immutable: evidence, and the files stages made
+    .mlgate/cache/<hex>.json     content key → digest of the evidence; failures are never here
+    .mlgate/cache/stages/*.json  what each stage's last key was made of, to explain a miss
+
+Every write is atomic: a file under its name is whole. Two runs at once write equal bytes.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mlgate.errors import StoreError
+from mlgate.evidence import Artifact, Evidence, canonical, digest_of
+from mlgate.files import cannot_write, write_atomic
+
+
+class Store:
+    """The store in a spec's `.mlgate` folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, digest: str) -> Path:
+        """Where the blob of that digest lies, if it is there."""
+        return self.root / "store" / "sha256" / digest.removeprefix("sha256:")
+
+    def put(self, data: bytes) -> str:
+        """Keep `data`; returns its digest. Raises `StoreError`."""
+        digest = digest_of(data)
+        try:
+            whole = self.path(digest).read_bytes() == data
+        except OSError:
+            whole = False
+        if not whole:  # not there, or damaged since
+            write_atomic(self.path(digest), data)
+        return digest
+
+    def adopt(self, file: Path, artifact: Artifact) -> None:
+        """Move a file that a stage made into the store, without copying it."""
+        kept = self.path(artifact.digest)
+        try:
+            if file.stat().st_size != artifact.size_bytes:
+                raise StoreError(f"{artifact.name} is not the file that the stage described")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            file.chmod(0o444)
+            file.replace(kept)
+        except FileNotFoundError:
+            raise StoreError(f"the stage named {artifact.name} and did not make it") from None
+        except OSError as error:
+            raise cannot_write(kept, error) from None
+
+    def get(self, digest: str) -> bytes:
+        """The blob of that digest, verified. Raises `StoreError`."""
+        try:
+            data = self.path(digest).read_bytes()
+        except OSError:
+            raise StoreError(
+                f"{digest} is not in the store", hint="run mlgate check --no-cache"
+            ) from None
+        if digest_of(data) != digest:
+            raise StoreError(
+                f"{self.path(digest)} was altered: its content is not what its name says",
+                hint="delete that file and run mlgate check again",
+            )
+        return data
+
+    def evidence(self, digest: str) -> Evidence:
+        """The evidence of that digest. Raises `StoreError`."""
+        try:
+            return Evidence.model_validate_json(self.get(digest))
+        except ValidationError:
+            raise StoreError(f"{digest} is no evidence that this version reads") from None
+
+    def has(self, evidence: Evidence) -> bool:
+        """Whether every file that the evidence names is here, whole."""
+        return all(self._whole(made) for made in evidence.outputs.values())
+
+    def _whole(self, made: Artifact) -> bool:
+        try:
+            return self.path(made.digest).stat().st_size == made.size_bytes
+        except OSError:
+            return False
+
+    def verify(self, made: Artifact) -> bool:
+        """Whether a file's content is what its digest says; reads it all."""
+        try:
+            with self.path(made.digest).open("rb") as file:
+                return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == made.digest
+        except OSError:
+            return False
+
+    def remember(self, stage: str, key: str, parts: dict[str, Any], evidence: str) -> None:
+        """Note that a stage's `key`, made of `parts`, led to this evidence."""
+        entry = canonical({"evidence": evidence, "stage": stage})
+        write_atomic(self._entry(key), entry)
+        write_atomic(self.root / "cache" / "stages" / f"{stage}.json", canonical(parts))
+
+    def recall(self, key: str) -> tuple[str, Evidence] | None:
+        """The evidence under a key, and its digest; None when there is none that is whole."""
+        try:
+            digest = json.loads(self._entry(key).read_bytes())["evidence"]
+            evidence = self.evidence(digest)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, StoreError):
+            return None
+        return (digest, evidence) if self.has(evidence) else None
+
+    def last_parts(self, stage: str) -> dict[str, Any] | None:
+        """What a stage's last key was made of; None when it never finished here."""
+        try:
+            parts = json.loads((self.root / "cache" / "stages" / f"{stage}.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return parts if isinstance(parts, dict) else None
+
+    def _entry(self, key: str) -> Path:
+        return self.root / "cache" / f"{key.removeprefix('sha256:')}.json"

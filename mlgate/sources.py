@@ -1,0 +1,224 @@
+"""What a plan reads: where it lies, and the digest of its content.
+
+A file's digest is the SHA-256 of its bytes. A folder's or a pattern's is the digest of the list of
+its files. Digests of local files are remembered by size, time and inode, so that an unchanged file
+is not read twice.
+"""
+
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from mlgate.errors import StageError
+from mlgate.evidence import canonical, digest_of
+from mlgate.files import write_atomic
+from mlgate.stage import Input, Located
+
+# As the stores behind fsspec call them: S3, GCS, Azure, HTTP, SFTP, local files, memory.
+_VERSION_MARKS: Final = (
+    "ETag",
+    "etag",
+    "VersionId",
+    "generation",
+    "md5Hash",
+    "content_md5",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "mtime",
+    "created",
+)
+# A file that was written this recently may be written again within the clock's resolution.
+_RACY_NS: Final = 2_000_000_000
+_LOCATION: Final = b"\x0a\x08location\x12"
+_LARGEST_GRAPH: Final = 1 << 28  # bytes; weights that lie beside a model are not in it
+
+
+def location(source: Input, folder: Path) -> str:
+    """An absolute path, pattern or URL. `folder` is the spec's."""
+    assert source.path is not None
+    if _is_url(source.path):
+        return source.path
+    plain = os.path.normpath(folder / source.path)
+    if glob.has_magic(source.path) and not os.path.lexists(plain):
+        # Only what the spec says is a pattern, not a bracket in the name of its folder.
+        return os.path.normpath(Path(glob.escape(str(folder)), source.path))
+    return plain
+
+
+def files(location: str) -> tuple[Path, ...]:
+    """The local files behind a location, sorted. Raises `StageError` where there are none."""
+    try:
+        return _files(location)
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise StageError(f"{location[:200]} cannot be read: {error.strerror}") from None
+
+
+def _files(location: str) -> tuple[Path, ...]:
+    if glob.has_magic(location) and not Path(location).exists():
+        found = [Path(name) for name in glob.glob(location, recursive=True)]
+        found = [path for path in found if path.is_file()]
+        if not found:
+            raise StageError(f"no file matches {location}", hint="is the pattern right?")
+        return tuple(sorted(found))
+    path = Path(location)
+    if path.is_dir():
+        found = [f for f in path.rglob("*") if f.is_file() and not _hidden(f.relative_to(path))]
+        if not found:
+            raise StageError(f"the folder {location} holds no files")
+        return tuple(sorted(found))
+    if not path.exists():
+        raise StageError(f"{location} does not exist", hint="is the path relative to mlgate.yaml?")
+    if not path.is_file():  # reading a pipe or a device may never end
+        raise StageError(f"{location} is no regular file")
+    return (path, *sorted(_external_data(path)))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _external_data(path: Path) -> Iterator[Path]:
+    """The files beside an ONNX model that hold its weights: as it names them, and as exporters do."""
+    if path.suffix != ".onnx":
+        return
+    beside = {path.with_name(f"{path.name}.data"), path.with_name(f"{path.name}_data")}
+    if path.stat().st_size <= _LARGEST_GRAPH:
+        beside |= {path.parent / name for name in _locations(path.read_bytes())}
+    for file in beside:
+        inside = path.parent in Path(os.path.normpath(file)).parents  # ONNX reads no other
+        if inside and file.is_file():
+            yield file
+
+
+def _locations(model: bytes) -> Iterator[str]:
+    """Values of entries `location` in a serialised model, whatever the tensor: perhaps too many.
+
+    A `StringStringEntryProto` is its key and its value, each a tag, a length and the text
+    (onnx.proto, TensorProto.external_data).
+    """
+    at = model.find(_LOCATION)
+    while at >= 0:
+        at += len(_LOCATION)
+        length, start = model[at : at + 1], at + 1
+        if length and length[0] < 0x80:  # longer names take more bytes, and no exporter makes them
+            yield model[start : start + length[0]].decode("utf-8", "surrogateescape")
+        at = model.find(_LOCATION, at)
+
+
+class Digests:
+    """Digests of inputs, remembered in `memory` (a JSON file) between runs.
+
+    `now_ns` is the run's clock, in nanoseconds since the epoch.
+    """
+
+    def __init__(self, memory: Path, now_ns: int) -> None:
+        self._memory = memory
+        self._now_ns = now_ns
+        self._known: dict[str, list[int | str]] = _load(memory)
+        self._changed = False
+
+    def located(self, source: Input, folder: Path) -> Located:
+        """Where a source lies and its digest. Raises `StageError` when it cannot be read."""
+        if source.path is None:
+            return Located(location="", digest=None)
+        where = location(source, folder)
+        return Located(where, _of_url(where) if _is_url(where) else self._of_local(where))
+
+    def _of_local(self, where: str) -> str:
+        found = files(where)
+        if len(found) == 1 and found[0] == Path(where):
+            return self._of_file(found[0])
+        root = Path(where) if Path(where).is_dir() else Path(where).parent
+        rows = [[os.path.relpath(path, root), self._of_file(path)] for path in found]
+        return digest_of(canonical(rows))
+
+    def _of_file(self, path: Path) -> str:
+        try:
+            stat = path.stat()
+            mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+            known = self._known.get(str(path))
+            if known is not None and known[:3] == mark:
+                return str(known[3])
+            with path.open("rb") as file:
+                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        except OSError as error:
+            raise StageError(f"{path} cannot be read: {error.strerror}") from None
+        if self._now_ns - stat.st_mtime_ns > _RACY_NS:
+            self._known[str(path)] = [*mark, digest]
+            self._changed = True
+        return digest
+
+    def save(self) -> None:
+        """Remember what was read. A memory that cannot be written costs time, not truth."""
+        if self._changed:
+            write_atomic(self._memory, json.dumps(self._known, sort_keys=True).encode())
+
+
+def fingerprint(where: str) -> tuple[tuple[str, int, int], ...]:
+    """Sizes and times of the local files behind a location: did they change meanwhile?"""
+    if _is_url(where):
+        return ()
+    try:
+        return tuple(
+            (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files(where)
+        )
+    except (StageError, OSError):
+        return (("gone", 0, 0),)
+
+
+def _load(memory: Path) -> dict[str, list[int | str]]:
+    try:
+        known = json.loads(memory.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {k: v for k, v in known.items() if isinstance(v, list) and len(v) == 4}
+
+
+def _is_url(where: str) -> bool:
+    return "://" in where
+
+
+def _of_url(url: str) -> str | None:
+    """The store's own version of an object (an ETag, say); None where it has none."""
+    try:
+        import fsspec  # only specs with URLs pay for it
+    except ImportError:
+        raise StageError("fsspec is not installed", hint="pip install 'mlgate[remote]'") from None
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        found = sorted(filesystem.glob(path) if glob.has_magic(path) else filesystem.find(path))
+        if not found:
+            raise StageError(f"nothing is at {without_secrets(url)}")
+        rows = [[name, _version(filesystem.info(name))] for name in found]
+    except StageError:
+        raise
+    except Exception as error:  # noqa: BLE001  # every filesystem has errors of its own
+        raise StageError(
+            f"{without_secrets(url)} cannot be read: {type(error).__name__}",
+            hint="are its credentials in the environment, and its fsspec package installed?",
+        ) from None
+    return None if any(version is None for _, version in rows) else digest_of(canonical(rows))
+
+
+def _version(info: Mapping[str, object]) -> list[str] | None:
+    """What tells one content of a remote file from the next; None when the store tells nothing.
+
+    Not fsspec's own `ukey`: for HTTP that is made of the URL alone, and a changed file would pass
+    on what was measured of the old one.
+    """
+    marks = [f"{key}={info[key]}" for key in _VERSION_MARKS if info.get(key)]
+    return [*marks, f"size={info.get('size')}"] if marks else None
+
+
+def without_secrets(url: str) -> str:
+    """A URL without the user, password and query that it may carry."""
+    scheme, _, rest = url.partition("://")
+    rest = rest.split("?", 1)[0]
+    return f"{scheme}://{rest.rsplit('@', 1)[-1]}"

@@ -1,0 +1,1 @@
+"""mlgate.yaml: as text with places, as a typed value, and what is wrong with it."""

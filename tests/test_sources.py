@@ -1,0 +1,230 @@
+"""Where inputs lie, and digests that say when they changed."""
+
+import json
+import os
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import onnx
+import pytest
+
+from mlgate.errors import StageError
+from mlgate.sources import Digests, files, fingerprint, location, without_secrets
+from mlgate.stage import DataInput, FileInput
+from tests.projects import tree
+
+NOW_NS = 2_000_000_000_000_000_000
+
+
+def source(path: str) -> FileInput:
+    return FileInput.model_validate(path)
+
+
+def digest(folder: Path, path: str, memory: Path | None = None) -> str | None:
+    digests = Digests(memory or folder.parent / "memory.json", NOW_NS)
+    found = digests.located(source(path), folder).digest
+    digests.save()
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tree(tmp_path / "project", {"a.txt": "a", "d/1.txt": "1", "d/2.txt": "2"})
+
+
+def test_a_file_a_folder_and_a_pattern(folder: Path) -> None:
+    found = {digest(folder, path) for path in ("a.txt", "d", "d/1.txt")}
+    assert len(found) == 3
+    assert digest(folder, "d") == digest(folder, "d/*.txt") == digest(folder, "d/**")
+    assert digest(folder, "./d/../a.txt") == digest(folder, str(folder / "a.txt"))
+
+
+def test_a_digest_changes_with_content_names_and_number_and_not_with_time(folder: Path) -> None:
+    before = digest(folder, "d")
+    os.utime(folder / "d" / "1.txt", (1, 1))
+    assert digest(folder, "d") == before
+    (folder / "d" / "1.txt").rename(folder / "d" / "3.txt")
+    renamed = digest(folder, "d")
+    tree(folder, {"d/4.txt": ""})
+    more = digest(folder, "d")
+    tree(folder, {"d/2.txt": "x"})
+    assert len({before, renamed, more, digest(folder, "d")}) == 4
+
+
+def test_swapped_contents_are_a_change(folder: Path) -> None:
+    before = digest(folder, "d")
+    tree(folder, {"d/1.txt": "2", "d/2.txt": "1"})
+    assert digest(folder, "d") != before
+
+
+def test_hidden_files_are_no_part_of_a_folder(folder: Path) -> None:
+    before = digest(folder, "d")
+    tree(folder, {"d/.DS_Store": "x", "d/_temporary/0.txt": "x"})
+    assert digest(folder, "d") == before
+
+
+def test_the_weights_beside_a_model_count(folder: Path) -> None:
+    tree(folder, {"m.onnx": "graph"})
+    before = digest(folder, "m.onnx")
+    tree(folder, {"m.onnx.data": "weights"})
+    beside = digest(folder, "m.onnx")
+    tree(folder, {"m.onnx.data": "other"})
+    assert len({before, beside, digest(folder, "m.onnx")}) == 3
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "parts/é.bin", "m.onnx.data", "n" * 127])
+def test_weights_count_whatever_a_model_calls_their_file(folder: Path, name: str) -> None:
+    weights = onnx.numpy_helper.from_array(np.arange(600, dtype=np.float32), "w")
+    graph = onnx.helper.make_graph([], "g", [], [], [weights])
+    (folder / name).parent.mkdir(exist_ok=True)
+    onnx.save_model(
+        onnx.helper.make_model(graph), folder / "m.onnx", save_as_external_data=True, location=name
+    )
+    assert folder / name in files(str(folder / "m.onnx"))
+    before = digest(folder, "m.onnx")
+    (folder / name).write_bytes(bytes(2400))
+    assert digest(folder, "m.onnx") != before
+
+
+@pytest.mark.parametrize("name", ["../a.txt", "/etc/passwd", "", ".", "gone", "x\0y"])
+def test_what_a_model_names_outside_its_folder_is_not_read(folder: Path, name: str) -> None:
+    entry = onnx.StringStringEntryProto(key="location", value=name).SerializeToString()
+    (folder / "m.onnx").write_bytes(entry + b"\x0a\x08location\x12")
+    tree(folder.parent, {"a.txt": "not mine"})
+    assert files(str(folder / "m.onnx")) == (folder / "m.onnx",)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("gone.txt", "does not exist"),
+        ("gone*.txt", "no file matches"),
+        ("empty", "holds no files"),
+        ("hidden", "holds no files"),
+        ("pipe", "is no regular file"),
+        ("loop", "does not exist"),
+        ("a.txt/b", "does not exist"),
+        ("a" * 5000, "cannot be read: File name too long"),
+        ("a\0b", "does not exist"),
+        ("/dev/zero", "is no regular file"),
+        ("/proc/self/mem", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_says_so(folder: Path, path: str, says: str) -> None:
+    (folder / "empty").mkdir()
+    tree(folder, {"hidden/.x": ""})
+    os.mkfifo(folder / "pipe")
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(StageError, match=says) as caught:
+        digest(folder, path)
+    assert len(caught.value.message) < 400
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "p[1]*", {"a.txt": "a", "b[1].txt": "b", "b1.txt": "c"})
+    assert files(location(source("*.txt"), folder)) == tuple(sorted(folder.iterdir()))
+    assert files(location(source("a.txt"), folder)) == (folder / "a.txt",)
+    assert files(location(source("b[1].txt"), folder)) == (folder / "b[1].txt",)
+    (folder / "b[1].txt").unlink()
+    assert files(location(source("b[1].txt"), folder)) == (folder / "b1.txt",)
+
+
+def test_what_is_remembered_is_not_read_again(folder: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "memory.json"
+    before = digest(folder, "a.txt", memory)
+    stat = (folder / "a.txt").stat()
+    known = json.loads(memory.read_text())
+    known[str(folder / "a.txt")][3] = "sha256:remembered"
+    memory.write_text(json.dumps(known))
+    assert digest(folder, "a.txt", memory) == "sha256:remembered"
+    (folder / "a.txt").write_text("b")  # as long as before, at the same time
+    os.utime(folder / "a.txt", ns=(stat.st_mtime_ns + 1, stat.st_mtime_ns + 1))
+    assert digest(folder, "a.txt", memory) not in (before, "sha256:remembered")
+
+
+def test_a_file_that_was_just_written_is_not_remembered(folder: Path, tmp_path: Path) -> None:
+    now = (folder / "a.txt").stat().st_mtime_ns + 1_000_000_000
+    digests = Digests(tmp_path / "memory.json", now)
+    digests.located(source("a.txt"), folder)
+    digests.save()
+    assert not (tmp_path / "memory.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 5}', '{"x": [1]}', "\x00"])
+def test_a_damaged_memory_costs_time_and_not_truth(
+    folder: Path, tmp_path: Path, content: str
+) -> None:
+    memory = tmp_path / "memory.json"
+    expected = digest(folder, "a.txt")
+    memory.write_text(content)
+    assert digest(folder, "a.txt", memory) == expected
+
+
+def test_fingerprints_tell_of_changes(folder: Path) -> None:
+    before = fingerprint(str(folder / "d"))
+    assert fingerprint(str(folder / "d")) == before
+    tree(folder, {"d/3.txt": "3"})
+    assert fingerprint(str(folder / "d")) != before
+    assert fingerprint("s3://bucket/a") == ()
+    assert fingerprint(str(folder / "gone")) == (("gone", 0, 0),)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://bucket/a", "s3://bucket/a"),
+        ("https://me:secret@host/a", "https://host/a"),
+        ("https://host/a?token=secret", "https://host/a"),
+        ("https://me:se@cret@host/a?b", "https://host/a"),
+    ],
+)
+def test_secrets_are_left_out_of_urls(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
+
+
+def test_files_behind_a_url_have_a_digest_that_follows_them(folder: Path) -> None:
+    url = f"file://{folder}/d"
+    before = digest(folder, url)
+    assert before is not None
+    tree(folder, {"d/9.txt": "9"})
+    assert digest(folder, url) != before
+    with pytest.raises(StageError, match=r"nothing is at|cannot be read"):
+        digest(folder, f"file://me:secret@{folder}/gone")
+
+
+class Shelf(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
+    """A store like HTTP's: it tells a size, and an ETag only if it has one. Names are the ETags."""
+
+    protocol = "shelf"
+
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        name = self._strip_protocol(path)
+        tag = {} if name.startswith("bare") else {"ETag": name}
+        return {"name": name, "size": 1, "type": "file", **tag}
+
+    def find(self, path: str, **_: object) -> list[str]:
+        return [self._strip_protocol(path)]
+
+
+def test_a_remote_file_without_a_version_has_no_digest(tmp_path: Path) -> None:
+    """Its URL alone would keep what was measured of another content."""
+    fsspec.register_implementation("shelf", Shelf, clobber=True)
+    digests = Digests(tmp_path / "memory", NOW_NS)
+    bare, one, two = (
+        digests.located(DataInput(path=f"shelf://{name}"), tmp_path).digest
+        for name in ("bare", "one", "two")
+    )
+    assert bare is None
+    assert one is not None
+    assert one != two
+
+
+def test_a_remote_file_that_changed_has_another_digest(tmp_path: Path) -> None:
+    source, digests = DataInput(path="memory://inputs/d.csv"), Digests(tmp_path / "m", NOW_NS)
+    found = []
+    for text in (b"a\n1\n", b"a\n2\n"):
+        fsspec.filesystem("memory").pipe("/inputs/d.csv", text)
+        found.append(digests.located(source, tmp_path).digest)
+    assert None not in found
+    assert found[0] != found[1]
