@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from pydantic import JsonValue
 
 from mlgate.evidence import Measurement, rounded
+from mlgate.machine import processor
 from mlgate.quantity import seconds
 from mlgate.stages.benchmark import batching, capacity, schedule
 from mlgate.stages.benchmark.campaign import Campaign
@@ -38,7 +37,7 @@ def account(run: Campaign, recording: Recording, findings: Findings) -> dict[str
     details: dict[str, JsonValue] = {
         "provider": run.target.runtime.name,
         "nodes": dict(check_placement(session, run.target.runtime)),
-        "hardware": {"cpu": _processor(), "cpus": os.cpu_count() or 0},
+        "hardware": {"cpu": processor(), "cpus": os.cpu_count() or 0},
         "loads": recording.facts["loads"],
         "distributions": _distributions(run.loads),
         "operators": _operators(run),
@@ -217,13 +216,3 @@ def _pool(run: Campaign, findings: Findings) -> dict[str, JsonValue] | None:
     slowest = max(start.total for start in run.cold.starts) / 1e9
     instances = warm_pool(traffic.qps, traffic.growth, knee * run.job.options.utilisation, slowest)
     return {"instances": instances, "slowest_start_s": rounded(slowest)}
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.machine()
