@@ -29,10 +29,10 @@ from mlgate.machine import cores, hardware
 from mlgate.render import github, html, junit, markdown, sarif, text
 from mlgate.render import json as as_json
 from mlgate.run.plan import Key, Plan, keys, resolve
-from mlgate.run.report import Broke, NotRun, Ran, Report, Result
-from mlgate.run.scheduler import Execution, News, workplace
+from mlgate.run.report import Errored, Ran, Report, Result, Skipped
+from mlgate.run.scheduler import Event, Execution, run_directory
 from mlgate.run.store import Store
-from mlgate.sources import Digests
+from mlgate.sources import DigestCache
 from mlgate.spec.spec import Spec
 from mlgate.stage import secrets_of
 
@@ -55,12 +55,12 @@ class Checked:
 
 
 def prepare(
-    spec: Spec, *, only: Iterable[str] = (), now: datetime, everything: bool = False
+    spec: Spec, *, only: Iterable[str] = (), now: datetime, include_deploys: bool = False
 ) -> tuple[Plan, dict[str, Key]]:
     """The plan and every node's key; reads every input's digest."""
-    plan = resolve(spec, only=only, everything=everything)
+    plan = resolve(spec, only=only, include_deploys=include_deploys)
     memory = spec.folder / FOLDER / "cache" / "digests.json"
-    digests = Digests(memory, int(now.timestamp() * 1e9))
+    digests = DigestCache(memory, int(now.timestamp() * 1e9))
     found = keys(plan, lambda source: digests.located(source, spec.folder))
     with contextlib.suppress(StoreError):
         digests.save()
@@ -73,7 +73,7 @@ def check(
     only: Iterable[str] = (),
     use_cache: bool = True,
     now: Callable[[], datetime],
-    tell: Callable[[News], None] = lambda _: None,
+    on_event: Callable[[Event], None] = lambda _: None,
 ) -> Checked:
     """Run every stage, judge it, and keep the record. `now` is the clock, aware."""
     started = now()
@@ -83,11 +83,11 @@ def check(
     folder = root / "runs" / run
     store = Store(root)
     secrets = _secrets(plan)
-    with workplace(root, run) as work, _journal(folder, now) as note:
+    with run_directory(root, run) as work, _journal(folder, now) as note:
 
-        def heard(news: News) -> None:
-            note(news)
-            tell(news)
+        def heard(event: Event) -> None:
+            note(event)
+            on_event(event)
 
         execution = Execution(
             plan,
@@ -324,9 +324,9 @@ def _result(
     row: Mapping[str, Any], record: Mapping[str, Any], find: Callable[[str], Evidence]
 ) -> Result:
     if "broke" in row:
-        return Broke(row["broke"], row.get("hint"), row.get("at"))
+        return Errored(row["broke"], row.get("hint"), row.get("at"))
     if "not_run" in row:
-        return NotRun(row["not_run"], Outcome[row["outcome"].upper()])
+        return Skipped(row["not_run"], Outcome[row["outcome"].upper()])
     evidence = find(row["evidence"])
     gates = [Gate.model_validate_json(json.dumps(gate)) for gate in row["gates"]]
     judged = judge_all(gates, evidence, confidence=record["confidence"])
@@ -345,9 +345,9 @@ def _record(
                 gates = [g.model_dump(mode="json", exclude_none=True) for g in node.options.gates]
                 row |= {"evidence": ran.digest, "gates": gates, "lines": list(ran.lines)}
                 row["cached"] = ran.cached
-            case Broke() as broke:
+            case Errored() as broke:
                 row |= {"broke": broke.message, "hint": broke.hint, "at": broke.line}
-            case NotRun() as missed:
+            case Skipped() as missed:
                 row |= {"not_run": missed.because, "outcome": str(missed.outcome)}
         rows.append(row)
     return {
@@ -378,13 +378,13 @@ def _journal(folder: Path, now: Callable[[], datetime]) -> Any:
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
 
-    def note(news: News) -> None:
-        if news.what != "progress":
-            row = {"at": now().isoformat(), "stage": news.stage, "what": news.what}
-            if news.detail:
-                row["detail"] = news.detail
-            if news.result is not None:
-                row["outcome"] = str(news.result.outcome)
+    def note(event: Event) -> None:
+        if event.what != "progress":
+            row = {"at": now().isoformat(), "stage": event.stage, "what": event.what}
+            if event.detail:
+                row["detail"] = event.detail
+            if event.result is not None:
+                row["outcome"] = str(event.result.outcome)
             journal.write(json.dumps(row).encode() + b"\n")
 
     with journal:

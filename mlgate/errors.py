@@ -29,7 +29,7 @@ class MlgateError(Exception):
         self.hint = hint
 
 
-def harmless(text: str) -> str:
+def printable(text: str) -> str:
     """Text that came from data or a file, on one line: it cannot command a terminal."""
     if text.isprintable():
         return text

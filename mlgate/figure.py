@@ -1,4 +1,4 @@
-"""Plots and notes as data: what a stage wants a reader to see. Renderers draw them."""
+"""Plots and advice as data: what a stage wants a reader to see. Renderers draw them."""
 
 from typing import Literal
 
@@ -33,7 +33,7 @@ class Figure(Frozen):
     caption: str = ""
 
 
-class Note(Frozen):
+class Advice(Frozen):
     """Advice that follows from what was measured; `code` is text to copy, as it is."""
 
     title: str

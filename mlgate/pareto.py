@@ -51,16 +51,16 @@ COLUMNS: Final = (
 
 
 @dataclass(frozen=True)
-class Standing:
+class ModelSummary:
     """What one stage knows of one model, by the names of `COLUMNS`.
 
-    `where` says on what it ran; figures without it hold wherever the model runs. One that is not
+    `where` says on what it ran; values without it hold wherever the model runs. One that is not
     `approved` was refused by the stage that made it.
     """
 
     model: str
     name: str
-    figures: Mapping[str, float]
+    values: Mapping[str, float]
     where: str | None = None
     approved: bool = True
 
@@ -75,30 +75,30 @@ class Row:
     model: str
     names: tuple[str, ...]
     where: str | None
-    figures: Mapping[str, float]
+    values: Mapping[str, float]
     best: bool = True
     approved: bool = True
 
 
-def side_by_side(standings: Iterable[Standing]) -> tuple[Row, ...]:
+def side_by_side(summaries: Iterable[ModelSummary]) -> tuple[Row, ...]:
     """One row for each model and where it ran, in the order in which they came."""
     known: dict[tuple[str, str | None], tuple[list[str], dict[str, float]]] = {}
     refused = set[str]()
-    for one in standings:
+    for one in summaries:
         if not one.approved:
             refused.add(one.model)
-        names, figures = known.setdefault((one.model, one.where), ([], {}))
+        names, values = known.setdefault((one.model, one.where), ([], {}))
         names.append(one.name)
-        for column, figure in one.figures.items():
-            figures.setdefault(column, figure)  # a model that is its own baseline is the candidate
+        for column, figure in one.values.items():
+            values.setdefault(column, figure)  # a model that is its own baseline is the candidate
     ran = {model for model, where in known if where is not None}
     rows = []
-    for (model, where), (names, figures) in known.items():
+    for (model, where), (names, values) in known.items():
         if where is None and model in ran:
             continue
         also, everywhere = known.get((model, None), ([], {})) if where is not None else ([], {})
         named = (*also, *names)
-        rows.append(Row(model, named, where, everywhere | figures, approved=model not in refused))
+        rows.append(Row(model, named, where, everywhere | values, approved=model not in refused))
     return tuple(replace(row, best=row.approved and not _beaten(row, rows)) for row in rows)
 
 
@@ -112,28 +112,28 @@ def _beats(a: Row, b: Row) -> bool:
 
     What is not known of `a` may be worse: a row about which less is known beats nothing.
     """
-    shared = [column for column in COLUMNS if column.name in b.figures]
-    if not shared or any(column.name not in a.figures for column in shared):
+    shared = [column for column in COLUMNS if column.name in b.values]
+    if not shared or any(column.name not in a.values for column in shared):
         return False
-    ours = [column.held(a.figures[column.name]) for column in shared]
-    theirs = [column.held(b.figures[column.name]) for column in shared]
+    ours = [column.held(a.values[column.name]) for column in shared]
+    theirs = [column.held(b.values[column.name]) for column in shared]
     return all(x <= y for x, y in zip(ours, theirs, strict=True)) and ours != theirs
 
 
 def columns_of(rows: Iterable[Row]) -> tuple[Column, ...]:
     """The columns in which something is known."""
-    known = {name for row in rows for name in row.figures}
+    known = {name for row in rows for name in row.values}
     return tuple(column for column in COLUMNS if column.name in known)
 
 
 def figure_of(rows: Iterable[Row]) -> Figure | None:
     """Quality, or else cost, against p99; None for fewer than two rows that have both."""
-    listed = [row for row in rows if "p99_ms" in row.figures]
+    listed = [row for row in rows if "p99_ms" in row.values]
     choices = (*QUALITIES, *(column for column in COLUMNS if column.name == "usd_per_million"))
-    against = next((c for c in choices if sum(c.name in row.figures for row in listed) > 1), None)
+    against = next((c for c in choices if sum(c.name in row.values for row in listed) > 1), None)
     if against is None:
         return None
-    shown = [row for row in listed if against.name in row.figures]
+    shown = [row for row in listed if against.name in row.values]
     series = []
     for name, mine in (
         ("on the Pareto front", [row for row in shown if row.best]),
@@ -144,8 +144,8 @@ def figure_of(rows: Iterable[Row]) -> Figure | None:
             series.append(
                 Series(
                     name=name,
-                    x=tuple(row.figures["p99_ms"] for row in mine),
-                    y=tuple(row.figures[against.name] for row in mine),
+                    x=tuple(row.values["p99_ms"] for row in mine),
+                    y=tuple(row.values[against.name] for row in mine),
                     labels=tuple(row.names[-1] for row in mine),
                 )
             )

@@ -1,7 +1,7 @@
 """What a plan reads: where it lies, and the digest of its content.
 
 A file's digest is the SHA-256 of its bytes. A folder's or a pattern's is the digest of the list of
-its files. Digests of local files are remembered by size, time and inode, so that an unchanged file
+its files. DigestCache of local files are remembered by size, time and inode, so that an unchanged file
 is not read twice.
 """
 
@@ -110,8 +110,8 @@ def _locations(model: bytes) -> Iterator[str]:
         at = model.find(_LOCATION, at)
 
 
-class Digests:
-    """Digests of inputs, remembered in `memory` (a JSON file) between runs.
+class DigestCache:
+    """DigestCache of inputs, remembered in `memory` (a JSON file) between runs.
 
     `now_ns` is the run's clock, in nanoseconds since the epoch.
     """

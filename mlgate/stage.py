@@ -17,9 +17,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from mlgate.evidence import Evidence, Frozen, tuples
-from mlgate.figure import Figure, Note
+from mlgate.figure import Advice, Figure
 from mlgate.gate import Gate
-from mlgate.pareto import Standing
+from mlgate.pareto import ModelSummary
 from mlgate.quantity import BYTES, DURATION, seconds, size
 
 
@@ -276,7 +276,7 @@ class Metric:
     """A metric that a stage can measure, for `lint`, `explain` and the docs.
 
     `labels` are those that `where` may select by. `compared_to` names the references it can be
-    compared with. A name that ends in `.*` stands for every metric with that prefix. `most` is the
+    compared with. A name that ends in `.*` stands for every metric with that prefix. `maximum` is the
     largest value there can be: a limit beyond it decides nothing. `better` is the direction in which
     the metric improves, where it has one: a gate that limits that alone protects nothing.
     """
@@ -286,7 +286,7 @@ class Metric:
     unit: str = "1"
     labels: tuple[str, ...] = ()
     compared_to: tuple[str, ...] = ()
-    most: float | None = None
+    maximum: float | None = None
     better: Literal["lower", "higher"] | None = None
 
 
@@ -314,10 +314,10 @@ class Stage(Generic[O]):
     its gates are about; others it only reads, to compare with or to calibrate. `packages` are the
     distributions whose versions are part of the cache key. `exclusive`: it measures time, so
     nothing runs beside it. `hardware`: its evidence holds for this machine's hardware only. `adaptive`: it
-    reads its gates to know when to stop. `checked`: a check runs it; one that moves traffic is
-    promoted instead. `ci` is what CI has to give it. `uncacheable` says why evidence would not
-    keep, if so. `flaws` are what is wrong with options that are each right alone: (path in the
-    block, message, hint). `figures` and `notes` are for the report; `standings` is what it knows
+    reads its gates to know when to stop. `deploys`: it moves traffic, so no check runs it: it is
+    promoted. `ci` is what CI has to give it. `uncacheable` says why evidence would not
+    keep, if so. `conflicts` are what is wrong with options that are each right alone: (path in the
+    block, message, hint). `figures` and `advice` are for the report; `summaries` is what it knows
     of models, which the report joins with what other stages know of them.
     """
 
@@ -332,16 +332,16 @@ class Stage(Generic[O]):
     exclusive: Callable[[O], bool] = lambda _: False
     hardware: bool = False
     adaptive: bool = False
-    checked: bool = True
+    deploys: bool = False
     gpu: Callable[[O], bool] = lambda _: False
     ci: Callable[[O], Grants] = lambda _: Grants()
     uncacheable: Callable[[O], str | None] = lambda _: None
-    flaws: Callable[[O], Iterator[tuple[tuple[str | int, ...], str, str | None]]] = lambda _: iter(
-        ()
+    conflicts: Callable[[O], Iterator[tuple[tuple[str | int, ...], str, str | None]]] = lambda _: (
+        iter(())
     )
     figures: Callable[[Evidence], tuple[Figure, ...]] = lambda _: ()
-    notes: Callable[[Evidence], tuple[Note, ...]] = lambda _: ()
-    standings: Callable[[Evidence], tuple[Standing, ...]] = lambda _: ()
+    advice: Callable[[Evidence], tuple[Advice, ...]] = lambda _: ()
+    summaries: Callable[[Evidence], tuple[ModelSummary, ...]] = lambda _: ()
 
 
 def inputs_of(options: Options) -> Iterator[tuple[tuple[str | int, ...], Input]]:

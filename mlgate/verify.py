@@ -19,9 +19,9 @@ from mlgate.errors import StageError, StoreError
 from mlgate.evidence import Evidence, digest_of
 from mlgate.gate import Outcome, judge_all
 from mlgate.run.plan import resolve
-from mlgate.run.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 from mlgate.run.verdict import Record, Verdict, content, parsed, sha256
-from mlgate.sources import Digests
+from mlgate.sources import DigestCache
 from mlgate.spec.spec import Spec
 from mlgate.stage import FileInput
 from mlgate.stages import STAGES
@@ -254,7 +254,7 @@ def _same(path: Path, read: Path | None) -> bool:
 
 
 def _wiring(spec: Spec) -> Wiring:
-    nodes = resolve(spec, everything=True).nodes
+    nodes = resolve(spec, include_deploys=True).nodes
     return {node.id: {port: i.from_ for port, i in node.inputs().items()} for node in nodes}
 
 
@@ -309,7 +309,7 @@ def _judged(
 ) -> Report:
     """The report that the spec's own gates make of the evidence; `lines`: where they stood."""
     rows = {row.id: row for row in verdict.stages}
-    nodes = [node for node in resolve(spec, everything=True).nodes if node.id in rows]
+    nodes = [node for node in resolve(spec, include_deploys=True).nodes if node.id in rows]
     results: dict[str, Result] = {}
     for node in nodes:
         row = rows[node.id]
@@ -321,9 +321,9 @@ def _judged(
             results[node.id] = Ran(seen, row.evidence, gates, at, cached=False)
         elif row.reason.startswith("not run: "):
             outcome = Outcome[row.outcome.upper()]
-            results[node.id] = NotRun(row.reason.removeprefix("not run: "), outcome)
+            results[node.id] = Skipped(row.reason.removeprefix("not run: "), outcome)
         else:
-            results[node.id] = Broke(row.reason, row.hint)
+            results[node.id] = Errored(row.reason, row.hint)
     return Report(
         name=spec.name,
         spec_digest=spec.digest,
@@ -409,7 +409,9 @@ def _digest(artifact: str) -> str:
         return artifact
     path = Path(artifact).absolute()  # never a URL
     try:
-        digest = Digests(path / "no memory", 0).located(FileInput(path=str(path)), Path()).digest
+        digest = (
+            DigestCache(path / "no memory", 0).located(FileInput(path=str(path)), Path()).digest
+        )
     except (StageError, OSError, ValueError) as error:
         why = f"{artifact} cannot be read"
         if isinstance(error, StageError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgate.check import Checked, check
-from mlgate.run.scheduler import News
+from mlgate.run.scheduler import Event
 from mlgate.spec.lint import load
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -39,21 +39,23 @@ def probe(value: float = 1.0, *, limit: float = 1.0, **options: Any) -> dict[str
 
 @dataclass
 class Heard:
-    """Remembers the news of a run."""
+    """Remembers what happened in a run."""
 
-    news: list[News] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
-    def __call__(self, news: News) -> None:
-        self.news.append(news)
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
 
     def of(self, stage: str) -> list[str]:
-        return [n.what for n in self.news if n.stage == stage]
+        return [n.what for n in self.events if n.stage == stage]
 
 
-def run(folder: Path, tell: Callable[[News], None] = lambda _: None, **options: Any) -> Checked:
+def run(
+    folder: Path, on_event: Callable[[Event], None] = lambda _: None, **options: Any
+) -> Checked:
     """Check the spec in a folder, in this process."""
     spec = load(folder / "mlgate.yaml")
-    return check(spec, now=lambda: NOW, tell=tell, **options)
+    return check(spec, now=lambda: NOW, on_event=on_event, **options)
 
 
 def mlgate(

@@ -18,7 +18,7 @@ from mlgate.evidence import Bounds, Comparison, Evidence, Measurement, canonical
 from mlgate.files import FOLDER
 from mlgate.gate import judge_all
 from mlgate.run.plan import resolve
-from mlgate.run.report import Broke, Ran
+from mlgate.run.report import Errored, Ran
 from mlgate.run.store import Store
 from mlgate.spec.lint import load
 from tests.projects import NOW, stages, tree
@@ -104,7 +104,7 @@ class Project:
         keep(
             spec,
             resolve(spec),
-            {"latency": Broke("no")},
+            {"latency": Errored("no")},
             run=run_name(at),
             started=at,
             ended=at,

@@ -9,7 +9,7 @@ import pytest
 from mlgate.evidence import Evidence, measured, unmeasured
 from mlgate.gate import Gate, Outcome, judge_all
 from mlgate.render import html
-from mlgate.run.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J"
 VOID = {"meta", "br", "hr", "img", "link", "input", "source", "wbr", "col"}
@@ -55,8 +55,8 @@ def report(word: str = "fine") -> Report:
         "good": ran(row, gates=(Gate(metric="drift.psi", max=1),)),
         "bad": ran(row, unmeasured("rows", word), gates=(Gate(metric="drift.psi", max=0.01),
                                                         Gate(metric="rows", min=1))),
-        "broke": Broke(word, word),
-        "missed": NotRun(f"{word} did not pass", Outcome.FAIL),
+        "broke": Errored(word, word),
+        "missed": Skipped(f"{word} did not pass", Outcome.FAIL),
     }  # fmt: skip
     return Report(
         name=word,

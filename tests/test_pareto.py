@@ -5,11 +5,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlgate.pareto import COLUMNS, Standing, columns_of, figure_of, side_by_side
+from mlgate.pareto import COLUMNS, ModelSummary, columns_of, figure_of, side_by_side
 
 
-def known(model: str, name: str, where: str | None = None, **figures: float) -> Standing:
-    return Standing(model, name, figures, where)
+def known(model: str, name: str, where: str | None = None, **figures: float) -> ModelSummary:
+    return ModelSummary(model, name, figures, where)
 
 
 INT8 = known("8", "int8: m.int8.onnx", accuracy=0.98, size_bytes=25.0)
@@ -20,7 +20,7 @@ SLOW = known("32", "latency: baseline", "latency", p99_ms=10.0, usd_per_million=
 
 def test_what_stages_know_of_one_digest_is_one_row() -> None:
     rows = side_by_side([INT8, SOURCE, FAST, SLOW])
-    assert [(row.names, row.where, dict(row.figures)) for row in rows] == [
+    assert [(row.names, row.where, dict(row.values)) for row in rows] == [
         (
             ("int8: m.int8.onnx", "latency: candidate"),
             "latency",
@@ -41,7 +41,7 @@ def test_what_stages_know_of_one_digest_is_one_row() -> None:
 def test_a_model_on_two_devices_is_two_rows_of_one_quality() -> None:
     gpu = known("8", "gpu: candidate", "gpu", p99_ms=1.0)
     rows = side_by_side([INT8, FAST, gpu])
-    assert [(row.where, row.figures["accuracy"]) for row in rows] == [
+    assert [(row.where, row.values["accuracy"]) for row in rows] == [
         ("latency", 0.98),
         ("gpu", 0.98),
     ]
@@ -54,8 +54,8 @@ def test_a_model_that_nobody_ran_is_a_row_of_its_own() -> None:
 
 
 def test_better_nowhere_is_beaten_and_equal_is_not() -> None:
-    def best(*standings: Standing) -> list[bool]:
-        return [row.best for row in side_by_side(standings)]
+    def best(*summaries: ModelSummary) -> list[bool]:
+        return [row.best for row in side_by_side(summaries)]
 
     worse = known("w", "w", "latency", p99_ms=11.0, usd_per_million=2.0)
     twin = known("t", "t", "latency", p99_ms=10.0, usd_per_million=2.0)
@@ -83,7 +83,7 @@ def test_a_model_of_which_less_is_known_beats_nothing() -> None:
 
 def test_a_model_that_is_its_own_baseline_keeps_the_candidates_figures() -> None:
     (row,) = side_by_side([FAST, known("8", "latency: baseline", "latency", p99_ms=9.0)])
-    assert row.figures["p99_ms"] == 4.0
+    assert row.values["p99_ms"] == 4.0
 
 
 def test_the_plot_shows_quality_against_latency_or_else_cost() -> None:
@@ -102,7 +102,9 @@ def test_the_plot_shows_quality_against_latency_or_else_cost() -> None:
 
 
 def test_a_model_that_was_refused_neither_wins_nor_beats() -> None:
-    refused = Standing("8", "int8: m.onnx", {"accuracy": 1.0, "size_bytes": 1.0}, approved=False)
+    refused = ModelSummary(
+        "8", "int8: m.onnx", {"accuracy": 1.0, "size_bytes": 1.0}, approved=False
+    )
     rows = side_by_side([refused, SOURCE, FAST, SLOW])
     assert [(row.approved, row.best) for row in rows] == [(False, False), (True, True)]
     figure = figure_of(rows)
@@ -120,8 +122,8 @@ figures: Any = st.dictionaries(
 
 @given(st.lists(figures, max_size=6))
 def test_somebody_is_always_best_and_order_does_not_matter(known_: list[dict[str, float]]) -> None:
-    standings = [Standing(str(i), str(i), one, "x") for i, one in enumerate(known_)]
-    rows = side_by_side(standings)
+    summaries = [ModelSummary(str(i), str(i), one, "x") for i, one in enumerate(known_)]
+    rows = side_by_side(summaries)
     assert not rows or any(row.best for row in rows)
-    back = {row.model: row.best for row in side_by_side(standings[::-1])}
+    back = {row.model: row.best for row in side_by_side(summaries[::-1])}
     assert back == {row.model: row.best for row in rows}

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from mlgate.errors import StageError
-from mlgate.sources import Digests, files, fingerprint, location, without_secrets
+from mlgate.sources import DigestCache, files, fingerprint, location, without_secrets
 from mlgate.stage import DataInput, FileInput
 from tests.projects import tree
 
@@ -22,7 +22,7 @@ def source(path: str) -> FileInput:
 
 
 def digest(folder: Path, path: str, memory: Path | None = None) -> str | None:
-    digests = Digests(memory or folder.parent / "memory.json", NOW_NS)
+    digests = DigestCache(memory or folder.parent / "memory.json", NOW_NS)
     found = digests.located(source(path), folder).digest
     digests.save()
     return found
@@ -145,7 +145,7 @@ def test_what_is_remembered_is_not_read_again(folder: Path, tmp_path: Path) -> N
 
 def test_a_file_that_was_just_written_is_not_remembered(folder: Path, tmp_path: Path) -> None:
     now = (folder / "a.txt").stat().st_mtime_ns + 1_000_000_000
-    digests = Digests(tmp_path / "memory.json", now)
+    digests = DigestCache(tmp_path / "memory.json", now)
     digests.located(source("a.txt"), folder)
     digests.save()
     assert not (tmp_path / "memory.json").exists()
@@ -210,7 +210,7 @@ class Shelf(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no
 def test_a_remote_file_without_a_version_has_no_digest(tmp_path: Path) -> None:
     """Its URL alone would keep what was measured of another content."""
     fsspec.register_implementation("shelf", Shelf, clobber=True)
-    digests = Digests(tmp_path / "memory", NOW_NS)
+    digests = DigestCache(tmp_path / "memory", NOW_NS)
     bare, one, two = (
         digests.located(DataInput(path=f"shelf://{name}"), tmp_path).digest
         for name in ("bare", "one", "two")
@@ -221,7 +221,7 @@ def test_a_remote_file_without_a_version_has_no_digest(tmp_path: Path) -> None:
 
 
 def test_a_remote_file_that_changed_has_another_digest(tmp_path: Path) -> None:
-    source, digests = DataInput(path="memory://inputs/d.csv"), Digests(tmp_path / "m", NOW_NS)
+    source, digests = DataInput(path="memory://inputs/d.csv"), DigestCache(tmp_path / "m", NOW_NS)
     found = []
     for text in (b"a\n1\n", b"a\n2\n"):
         fsspec.filesystem("memory").pipe("/inputs/d.csv", text)

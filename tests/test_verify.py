@@ -22,7 +22,7 @@ from mlgate.evidence import Evidence, artifact, canonical, measured
 from mlgate.files import FOLDER
 from mlgate.gate import judge_all
 from mlgate.run.plan import resolve
-from mlgate.run.report import Broke, Ran
+from mlgate.run.report import Errored, Ran
 from mlgate.run.scheduler import blocked
 from mlgate.run.store import Store
 from mlgate.run.verdict import Record
@@ -94,7 +94,7 @@ class Runs:
             digest = source if read is None else read[self.port].digest
             results[node.id] = self.made(node.id, {"file": digest}, size)
             if broken and node.id == "other":
-                results[node.id] = Broke("no scales", "buy some")
+                results[node.id] = Errored("no scales", "buy some")
         edit(results)
         results = {node.id: blocked(node, results) or results[node.id] for node in plan.nodes}
         return keep(spec, plan, results, run=name, started=NOW, ended=NOW)
@@ -405,10 +405,12 @@ def test_a_folder_is_known_by_all_of_its_files(runs: Runs) -> None:
     (runs.folder / "parts").mkdir()
     for name in ("a", "b"):
         (runs.folder / "parts" / name).write_text(name)
-    from mlgate.sources import Digests
+    from mlgate.sources import DigestCache
     from mlgate.stage import FileInput
 
-    digest = Digests(runs.folder / "none", 0).located(FileInput(path="parts"), runs.folder).digest
+    digest = (
+        DigestCache(runs.folder / "none", 0).located(FileInput(path="parts"), runs.folder).digest
+    )
     assert digest is not None
 
     def folder(results: dict[str, Any]) -> None:

@@ -25,8 +25,8 @@ from mlgate.files import FOLDER, cannot_write, write_atomic
 from mlgate.gate import Outcome, judge_all
 from mlgate.machine import cores
 from mlgate.run.plan import Key, Node, Plan, resolve
-from mlgate.run.report import Broke, NotRun, Ran, Result
-from mlgate.run.scheduler import Execution, News, blocked, workplace
+from mlgate.run.report import Errored, Ran, Result, Skipped
+from mlgate.run.scheduler import Event, Execution, blocked, run_directory
 from mlgate.run.store import Store
 from mlgate.spec.spec import Spec, written_digest
 
@@ -53,7 +53,7 @@ class Relay:
     spec: Spec
     run: str | None = None
 
-    def write(self, node: Node, key: str | None, result: Ran | Broke, store: Store) -> None:
+    def write(self, node: Node, key: str | None, result: Ran | Errored, store: Store) -> None:
         """Leave a result here, with the evidence and the files that it names."""
         row: dict[str, Any] = {
             "schema": SCHEMA,
@@ -73,7 +73,7 @@ class Relay:
             row |= {"broke": result.message, "hint": result.hint or "", "line": result.line}
         write_atomic(self._file(node.id), canonical(row))
 
-    def read(self, node: Node, store: Store, *, files: bool = False) -> Ran | Broke | None:
+    def read(self, node: Node, store: Store, *, files: bool = False) -> Ran | Errored | None:
         """The result of a stage, judged by this spec; None when it is not here.
 
         With `files`, what the stage made is put into `store`, verified.
@@ -82,11 +82,11 @@ class Relay:
         if row is None or row.get("run") != (self.run or row.get("run")):
             return None
         if row.get("spec") != self.spec.digest:
-            return Broke("its result is of another spec", "run all stages again")
+            return Errored("its result is of another spec", "run all stages again")
         if "broke" in row:
             line = row.get("line")
             line = line if isinstance(line, int) else None
-            return Broke(str(row["broke"]), str(row.get("hint", "")) or None, line)
+            return Errored(str(row["broke"]), str(row.get("hint", "")) or None, line)
         return self._judged(node, row, store, files=files)
 
     def read_kept(self, node: Node, key: str, store: Store) -> Ran | None:
@@ -126,7 +126,7 @@ class Relay:
 
     def _judged(
         self, node: Node, row: Mapping[str, Any], store: Store, *, files: bool
-    ) -> Ran | Broke:
+    ) -> Ran | Errored:
         here = Store(self.folder)
         try:
             evidence = here.evidence(str(row.get("evidence", "")))
@@ -134,9 +134,9 @@ class Relay:
             for made in evidence.outputs.values() if files else ():
                 _copy(here, store, made)
         except StoreError as error:
-            return Broke(error.message.replace(f"{self.folder}/", ""), "run this stage again")
+            return Errored(error.message.replace(f"{self.folder}/", ""), "run this stage again")
         if evidence.uses != node.options.uses:
-            return Broke(f"its evidence is of {evidence.uses}", "run this stage again")
+            return Errored(f"its evidence is of {evidence.uses}", "run this stage again")
         gates = judge_all(node.options.gates, evidence, confidence=self.spec.confidence)
         cached = row.get("cached") is True
         return Ran(evidence, str(row["evidence"]), gates, node.gate_lines, cached)
@@ -152,11 +152,11 @@ def run_stage(
     upstream: Relay,
     own: Relay,
     now: Callable[[], datetime],
-    tell: Callable[[News], None] = lambda _: None,
+    on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
     """Run one stage on what `upstream` holds, and leave its result in `own`."""
     started = now()
-    plan, keys = prepare(spec, only=[stage], now=started, everything=True)
+    plan, keys = prepare(spec, only=[stage], now=started, include_deploys=True)
     node = plan.node(stage)
     root = spec.folder / FOLDER
     store = Store(root)
@@ -164,29 +164,37 @@ def run_stage(
     for other in node.after:
         found = upstream.read(plan.node(other), store, files=True)
         if found is None:
-            return NotRun(f"there is no result of {other} here: mlgate run {other}", Outcome.ERROR)
+            return Skipped(f"there is no result of {other} here: mlgate run {other}", Outcome.ERROR)
         results[other] = found
-    if not node.stage.checked and (missed := _unproved(spec, upstream, store)):
+    if node.stage.deploys and (missed := _unproved(spec, upstream, store)):
         return missed
     here = Plan(spec, tuple(n for n in plan.nodes if n.id in {*node.after, stage}))
-    with workplace(root, run_name(started)) as work:
+    with run_directory(root, run_name(started)) as work:
         # What the checkout brings along under .mlgate is a claim of whoever committed it; what earlier
         # runs measured comes through `drop_cached`, from where only they write.
         execution = Execution(
-            here, keys, store, work, started, cores(), tell, use_cache=False, results=dict(results)
+            here,
+            keys,
+            store,
+            work,
+            started,
+            cores(),
+            on_event,
+            use_cache=False,
+            results=dict(results),
         )
         result = execution.run()[stage]
-    if not isinstance(result, NotRun):
+    if not isinstance(result, Skipped):
         own.write(node, keys[stage].digest, result, store)
     return result
 
 
-def _unproved(spec: Spec, results: Relay, store: Store) -> NotRun | None:
+def _unproved(spec: Spec, results: Relay, store: Store) -> Skipped | None:
     """Why nothing may move yet: a checked stage that did not pass, whatever CI made of it."""
     for node in resolve(spec).nodes:
         found = results.read(node, store) or _lost()
         if found.outcome > Outcome.WARN:
-            return NotRun(f"{node.id} did not pass", found.outcome)
+            return Skipped(f"{node.id} did not pass", found.outcome)
     return None
 
 
@@ -194,7 +202,7 @@ def drop_cached(
     spec: Spec, stages: Iterable[str], *, kept: Relay | None, own: Relay, now: datetime
 ) -> tuple[str, ...]:
     """The stages that have to run. What `kept` has under its content key is put into `own`."""
-    plan, keys = prepare(spec, now=now, everything=True)
+    plan, keys = prepare(spec, now=now, include_deploys=True)
     store = Store(spec.folder / FOLDER)
     wanted = set(stages)
     return tuple(
@@ -205,7 +213,7 @@ def drop_cached(
 
 
 def _reuse(node: Node, key: Key, kept: Relay | None, own: Relay, store: Store) -> bool:
-    if kept is None or key.digest is None or not node.stage.checked:
+    if kept is None or key.digest is None or node.stage.deploys:
         return False
     result = kept.read_kept(node, key.digest, store)
     if result is None:
@@ -239,8 +247,10 @@ def join(
     return keep(spec, plan, joined, run=run_name(now), started=now, ended=now)
 
 
-def _lost() -> Broke:
-    return Broke("its result did not arrive", "its job was skipped, cancelled or lost its artifact")
+def _lost() -> Errored:
+    return Errored(
+        "its result did not arrive", "its job was skipped, cancelled or lost its artifact"
+    )
 
 
 def _of_this_chain(node: Node, results: Mapping[str, Result]) -> Result:
@@ -255,7 +265,7 @@ def _of_this_chain(node: Node, results: Mapping[str, Result]) -> Result:
         above = results[maker]
         made = above.evidence.outputs.get(output) if isinstance(above, Ran) else None
         if made is None or result.evidence.inputs.get(port) != made.digest:
-            return Broke(f"it was measured on another {source.from_}", "run its job again")
+            return Errored(f"it was measured on another {source.from_}", "run its job again")
     return result
 
 

@@ -74,7 +74,7 @@ _GPU_HINT: Final = "say which: mlgate compile github --gpu-runner self-hosted,li
 def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, str]:
     """The files of a workflow: path from the repository's root → text. Pure."""
     found = jobs(plan)
-    checked = [job for job in found if not job.moves_traffic]
+    checked = [job for job in found if not job.deploys]
     body: dict[str, Value] = {
         "name": "mlgate",
         "on": {"pull_request": None, "push": {"branches": [settings.branch]}},
@@ -88,7 +88,7 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
             PLAN: _plan_job(source, settings),
             **{job.name: _stage_job(job, source, settings) for job in checked},
             VERDICT: _verdict_job(checked, source, settings),
-            **{job.name: _stage_job(job, source, settings) for job in found if job.moves_traffic},
+            **{job.name: _stage_job(job, source, settings) for job in found if job.deploys},
         },
     }
     # GitHub reads YAML 1.2, where `on` is a word like any other; quotes would only surprise.
@@ -185,7 +185,7 @@ def _stage_job(job: CiJob, source: Source, settings: Settings) -> Value:
     if grants.attestations:
         permissions["attestations"] = Remarked("write", "store attestations")
     runner: Value = list(settings.gpu_runner) if job.gpu else settings.runner
-    needs = [VERDICT] if job.moves_traffic else [PLAN]
+    needs = [VERDICT] if job.deploys else [PLAN]
     made = _job(
         job.stage,
         runner,
@@ -197,9 +197,9 @@ def _stage_job(job: CiJob, source: Source, settings: Settings) -> Value:
         env={name: f"${{{{ secrets.{name} }}}}" for name in job.secrets},
     )
     upstream = ",".join(["cached", *(f"stage-{other}" for other in job.after)])
-    if job.moves_traffic:  # it asks for all results before it begins
+    if job.deploys:  # it asks for all results before it begins
         upstream = "cached,stage-*"
-    pattern = f"mlgate-{{{upstream}}}" if job.after or job.moves_traffic else ""
+    pattern = f"mlgate-{{{upstream}}}" if job.after or job.deploys else ""
     made["steps"] = [
         _checkout(),
         {
@@ -219,7 +219,7 @@ def _stage_job(job: CiJob, source: Source, settings: Settings) -> Value:
 
 def _condition(job: CiJob) -> str:
     """When a job starts. Skipped jobs above it were cached: the one that failed is not skipped."""
-    if job.moves_traffic:
+    if job.deploys:
         return f"${{{{ {_PUSH} && needs.{VERDICT}.result == 'success' && !cancelled() }}}}"
     terms = ["!cancelled()", "!failure()"]
     if job.privileged:

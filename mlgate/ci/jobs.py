@@ -117,8 +117,8 @@ class CiJob:
         return self.node.id
 
     @property
-    def moves_traffic(self) -> bool:
-        return not self.node.stage.checked
+    def deploys(self) -> bool:
+        return self.node.stage.deploys
 
     @property
     def minutes(self) -> int:
@@ -143,7 +143,7 @@ def jobs(plan: Plan) -> tuple[CiJob, ...]:
     for node in plan.nodes:
         grants = node.stage.ci(node.options)
         above = [made[other] for other in node.after if other in made]
-        privileged = grants != Grants() or not node.stage.checked
+        privileged = grants != Grants() or node.stage.deploys
         made[node.id] = CiJob(
             name=name_of(node.id),
             node=node,
@@ -172,9 +172,7 @@ def expected(plan: Plan, event: str | None) -> tuple[str, ...]:
     """
     everything = event in (None, "push")
     return tuple(
-        job.stage
-        for job in jobs(plan)
-        if not job.moves_traffic and (everything or not job.privileged)
+        job.stage for job in jobs(plan) if not job.deploys and (everything or not job.privileged)
     )
 
 
@@ -222,7 +220,7 @@ def _same_names(plan: Plan) -> Iterator[Problem]:
 
 def _unprotected(plan: Plan) -> Iterator[Problem]:
     for job in jobs(plan):
-        if job.moves_traffic and job.grants.environment is None:
+        if job.deploys and job.grants.environment is None:
             at = plan.spec.key_position("stages", job.stage)
             message = f"{job.stage} moves traffic outside of a protected environment"
             yield Problem("MG304", message, at, "add environment: production")

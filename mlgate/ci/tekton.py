@@ -87,7 +87,7 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
     for uses, gpu in kinds:
         # A failed task keeps others from starting. Without beta nothing can be said against that,
         # so none fails but those that move traffic: the verdict does.
-        fails = settings.api == "beta" or not STAGES[uses].checked
+        fails = settings.api == "beta" or STAGES[uses].deploys
         tasks.append(stage_task(STAGES[uses], gpu_resource=gpu, fails=fails))
     name = name_of(f"mlgate-{plan.spec.name}")[:50].rstrip("-")
     top = header("tekton", source, settings)
@@ -118,7 +118,7 @@ def _name(manifest: dict[str, Value]) -> str:
 def _pipeline(
     name: str, found: tuple[CiJob, ...], source: Source, settings: Settings
 ) -> dict[str, Value]:
-    checked = [job for job in found if not job.moves_traffic]
+    checked = [job for job in found if not job.deploys]
     common = _common(source, settings)
     tasks: list[Value] = [_checkout()]
     planned: dict[str, str] = {}
@@ -132,13 +132,13 @@ def _pipeline(
         tasks.append({**task, "runAfter": [CHECKOUT]})
     for job in found:
         after = list(job.after)
-        if job.moves_traffic:  # nothing moves before everything else has passed
+        if job.deploys:  # nothing moves before everything else has passed
             after = sorted({*after, *(other.name for other in checked)})
         given = {**common, "stage": job.stage}
         suffix = "-gpu" if _own_gpu(job, settings) else ""
         ref = f"mlgate-{job.node.options.uses}{suffix}"
         made = _task(job.name, ref, given, timeout=job.seconds + 600)
-        if settings.api == "beta" and not job.moves_traffic:
+        if settings.api == "beta" and not job.deploys:
             # The others go on, as they do in a check; the verdict is what fails.
             made["onError"] = "continue"
         tasks.append({**made, **_order(after, job, planned[job.stage])})

@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 import click
 
 from mlgate import __version__
-from mlgate.errors import MlgateError, SpecError, harmless
+from mlgate.errors import MlgateError, SpecError, printable
 
 # The name, and what `mlgate --help` says of it: a test holds it to the command's own first line.
 COMMANDS: Final = {
@@ -146,7 +146,7 @@ def show(error: MlgateError) -> None:
 
 def _tell(text: str, colour: str | None = None) -> None:
     with contextlib.suppress(OSError):  # nobody listens; the exit code still says it
-        click.secho("\n".join(map(harmless, text.split("\n"))), err=True, fg=colour)
+        click.secho("\n".join(map(printable, text.split("\n"))), err=True, fg=colour)
 
 
 def _leave(code: int) -> NoReturn:

@@ -57,13 +57,13 @@ def command(
     """
     with errors_as_json(form == "json"), errors_as_commands(form == "github"):
         loaded = read_spec(spec, profile, settings)
-        with no_commands(form == "github"), watch() as tell:
+        with no_commands(form == "github"), watch() as on_event:
             checked = check(
                 loaded,
                 only=only,
                 use_cache=not no_cache,
                 now=lambda: datetime.now(UTC),
-                tell=tell,
+                on_event=on_event,
             )
     report = checked.report
     file = str(locate(spec))

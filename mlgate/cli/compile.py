@@ -181,7 +181,7 @@ def _read(
     source = Source(file.relative_to(root).as_posix(), written_digest(file, loaded))
     if any(ord(char) < 0x20 for char in source.spec):
         raise UsageError("the path of the spec holds a control character", hint="rename it")
-    return resolve(loaded, everything=True), source, root
+    return resolve(loaded, include_deploys=True), source, root
 
 
 def _params(settings: tuple[str, ...]) -> dict[str, str] | None:

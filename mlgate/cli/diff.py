@@ -9,7 +9,7 @@ import click
 from mlgate.check import judge
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, root_of, say_which, seen_from_here
-from mlgate.errors import harmless
+from mlgate.errors import printable
 from mlgate.files import FOLDER
 from mlgate.run.report import Ran, Report
 
@@ -49,13 +49,13 @@ def command(a: str, b: str | None, spec: Path | None, everything: bool, form: st
         click.echo(f"different specs: {' → '.join(files)}", err=True)
     click.echo(f"{before.outcome} → {after.outcome}")
     for row in gates:
-        click.echo(f"{harmless(row['name'])}: {row['before'] or '–'} → {row['after'] or '–'}")
+        click.echo(f"{printable(row['name'])}: {row['before'] or '–'} → {row['after'] or '–'}")
     if not rows:
         click.echo("no measurement differs")
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         click.echo(
-            f"{harmless(row['name']):<{width}}  {_number(row['before'])} → {_number(row['after'])}"
+            f"{printable(row['name']):<{width}}  {_number(row['before'])} → {_number(row['after'])}"
         )
 
 

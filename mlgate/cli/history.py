@@ -13,7 +13,7 @@ from mlgate import trend
 from mlgate.cli.check import paint
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, root_of, say_which
-from mlgate.errors import MlgateError, UsageError, harmless
+from mlgate.errors import MlgateError, UsageError, printable
 from mlgate.files import FOLDER
 from mlgate.gate import GateResult, worst
 from mlgate.history import History, Line, Point, gates_of, read, title, trend_of
@@ -82,14 +82,14 @@ def command(
         click.echo(_table(found), nl=False)
     else:
         _show(found)
-        say_which(harmless(str(root_of(spec) / found.file)))
+        say_which(printable(str(root_of(spec) / found.file)))
     if found.others:
         runs = "1 run" if found.others == 1 else f"{found.others} runs"
-        said = f"left out: {runs} of other specs than {harmless(found.file)} (--spec selects one)"
+        said = f"left out: {runs} of other specs than {printable(found.file)} (--spec selects one)"
         click.echo(said, err=True)
     for gate in gates if form != "json" else ():
         mark = paint(f"{MARKS[gate.rank]} {gate.outcome}", gate.rank)
-        click.echo(f"{mark}  {harmless(gate.message)}", err=form == "csv")
+        click.echo(f"{mark}  {printable(gate.message)}", err=form == "csv")
     if gates:
         ctx.exit(worst(gate.rank for gate in gates).exit_code)
 
@@ -154,7 +154,7 @@ def _summary(found: History, line: Line) -> str:
     counted = line.counted()
     trended = f"  {_bars(counted)}  {_words(found, line)}" if len(counted) > 1 else ""
     gone = "" if line.latest else f"  (not in the last run, but in {last.run})"
-    return f"{harmless(title(found, line))}  {_value(last)}{gone}{trended}"
+    return f"{printable(title(found, line))}  {_value(last)}{gone}{trended}"
 
 
 def _value(point: Point) -> str:
@@ -168,13 +168,13 @@ def _value(point: Point) -> str:
 
 def _show_runs(found: History, lines: list[Line]) -> None:
     for point in found.rows():
-        labels = harmless(_text(point))
+        labels = printable(_text(point))
         note = f"  ({point.left_out})" if point.left_out and point.value is not None else ""
         click.echo(f"{point.run}  {point.stage}  {labels:<24}  {_value(point)}{note}")
     for line in lines:
         counted = line.counted()
         if len(counted) > 1:
-            called = harmless(title(found, line))
+            called = printable(title(found, line))
             click.echo(f"\n{_bars(counted)}  {called} {_words(found, line)}")
 
 

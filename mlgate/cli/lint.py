@@ -28,7 +28,7 @@ def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], f
     """
     with errors_as_json(form == "json"):
         loaded = read_spec(spec, profile, settings)
-        if wrong := problems(resolve(loaded, everything=True)):
+        if wrong := problems(resolve(loaded, include_deploys=True)):
             raise SpecError(placed(wrong, locate(spec)))
         notes = placed(tuple(_absent(loaded)), locate(spec))
     if form == "json":

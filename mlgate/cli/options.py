@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mlgate.errors import Problem, SpecError, UsageError, harmless
+from mlgate.errors import Problem, SpecError, UsageError, printable
 from mlgate.spec.lint import load
 from mlgate.spec.spec import FILE, Spec, locate
 
@@ -80,7 +80,7 @@ def file_of(spec: Path | None) -> str | None:
 
 def seen_from_here(file: str, spec: Path | None) -> str:
     """The file of a stored run's spec, as `check` of it would call it from the current folder."""
-    return harmless(str(root_of(spec) / file))
+    return printable(str(root_of(spec) / file))
 
 
 def say_which(file: str) -> None:

@@ -1,4 +1,4 @@
-"""News of a running check, on standard error: a live view on a terminal, lines elsewhere."""
+"""What a running check does, on standard error: a live view on a terminal, lines elsewhere."""
 
 import sys
 import time
@@ -7,33 +7,33 @@ from contextlib import contextmanager
 
 import click
 
-from mlgate.errors import harmless
+from mlgate.errors import printable
 from mlgate.render.text import MARKS
-from mlgate.run.report import Broke, NotRun, Ran
-from mlgate.run.scheduler import News
+from mlgate.run.report import Errored, Ran, Skipped
+from mlgate.run.scheduler import Event
 
 
 @contextmanager
-def watch() -> Iterator[Callable[[News], None]]:
-    """Gives a function that takes news and shows it."""
+def watch() -> Iterator[Callable[[Event], None]]:
+    """Gives a function that takes events and shows them."""
     if sys.stderr.isatty():
-        with _live() as tell:
-            yield tell
+        with _live() as on_event:
+            yield on_event
     else:
         yield _line
 
 
-def _line(news: News) -> None:
-    if news.what == "started":
-        click.echo(f"{news.stage}: started ({harmless(news.detail)})", err=True)
-    elif news.what == "retry":
-        click.echo(f"{news.stage}: trying again ({harmless(news.detail)})", err=True)
-    elif news.what in ("finished", "cached") and news.result is not None:
-        click.echo(f"{news.stage}: {_came_to(news)}", err=True)
+def _line(event: Event) -> None:
+    if event.what == "started":
+        click.echo(f"{event.stage}: started ({printable(event.detail)})", err=True)
+    elif event.what == "retry":
+        click.echo(f"{event.stage}: trying again ({printable(event.detail)})", err=True)
+    elif event.what in ("finished", "cached") and event.result is not None:
+        click.echo(f"{event.stage}: {_came_to(event)}", err=True)
 
 
 @contextmanager
-def _live() -> Iterator[Callable[[News], None]]:
+def _live() -> Iterator[Callable[[Event], None]]:
     from rich.console import Console  # noqa: PLC0415  # only a terminal pays for it
     from rich.live import Live  # noqa: PLC0415
     from rich.spinner import Spinner  # noqa: PLC0415
@@ -51,33 +51,33 @@ def _live() -> Iterator[Callable[[News], None]]:
 
     with Live(console=console, get_renderable=view, transient=True, refresh_per_second=8) as live:
 
-        def tell(news: News) -> None:
+        def on_event(event: Event) -> None:
             now = time.monotonic()
-            if news.what in ("started", "retry"):
-                doing[news.stage] = (news.detail, now, Spinner("dots"))
-            elif news.progress is not None and news.stage in doing:
-                _, since, spinner = doing[news.stage]
+            if event.what in ("started", "retry"):
+                doing[event.stage] = (event.detail, now, Spinner("dots"))
+            elif event.progress is not None and event.stage in doing:
+                _, since, spinner = doing[event.stage]
                 share = ""
-                if news.progress.done is not None and news.progress.total:
-                    share = f" {100 * news.progress.done // news.progress.total} %"
-                doing[news.stage] = (news.progress.message + share, since, spinner)
-            elif news.result is not None:
-                started = doing.pop(news.stage, None)
+                if event.progress.done is not None and event.progress.total:
+                    share = f" {100 * event.progress.done // event.progress.total} %"
+                doing[event.stage] = (event.progress.message + share, since, spinner)
+            elif event.result is not None:
+                started = doing.pop(event.stage, None)
                 took = f" in {now - started[1]:.1f} s" if started else ""
-                skipped = isinstance(news.result, NotRun)
-                mark = "–" if skipped else MARKS[news.result.outcome]
-                live.console.print(Text(f"{mark} {news.stage}: {_came_to(news)}{took}"))
+                skipped = isinstance(event.result, Skipped)
+                mark = "–" if skipped else MARKS[event.result.outcome]
+                live.console.print(Text(f"{mark} {event.stage}: {_came_to(event)}{took}"))
 
-        yield tell
+        yield on_event
 
 
-def _came_to(news: News) -> str:
-    match news.result:
-        case NotRun(because=because):
+def _came_to(event: Event) -> str:
+    match event.result:
+        case Skipped(because=because):
             return f"not run: {because}"
-        case Broke(message=message) as broke:
-            return f"{broke.outcome}: {harmless(message)}"
+        case Errored(message=message) as broke:
+            return f"{broke.outcome}: {printable(message)}"
         case Ran(cached=cached) as ran:
             return f"{ran.outcome}{' (cached)' if cached else ''}"
         case None:
-            return news.what
+            return event.what

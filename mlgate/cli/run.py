@@ -99,7 +99,7 @@ def command(
     if mode == "plan":
         _plan(loaded, _about(stages, loaded), earlier, outgoing, ci)
     elif mode == "verdict":
-        wanted = expected(resolve(loaded, everything=True), event)
+        wanted = expected(resolve(loaded, include_deploys=True), event)
         if not wanted:
             raise UsageError(f"on {event}, no stage runs: nothing would be checked")
         checked = join(loaded, wanted, results=incoming, kept=earlier, now=datetime.now(UTC))
@@ -115,14 +115,14 @@ def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: 
     if stage not in spec.stages:
         hint = near(stage, spec.stages) or f"stages: {', '.join(spec.stages)}"
         raise UsageError(f"there is no stage {stage!r}", hint=hint)
-    with no_commands(ci.github), watch() as tell:
+    with no_commands(ci.github), watch() as on_event:
         result = run_stage(
             spec,
             stage,
             upstream=incoming,
             own=outgoing,
             now=lambda: datetime.now(UTC),
-            tell=tell,
+            on_event=on_event,
         )
     report = Report(
         name=spec.name,

@@ -11,7 +11,7 @@ from mlgate.check import folder_of
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, given_params, read_spec, root_of
 from mlgate.cli.outputs import no_commands, set_outputs
-from mlgate.errors import UsageError, harmless
+from mlgate.errors import UsageError, printable
 from mlgate.files import FOLDER
 from mlgate.render.github import command as github_command
 from mlgate.run.store import Store
@@ -116,7 +116,7 @@ def _lines(found: Verification) -> Iterator[str]:
     """The answer as people read it; the reasons come last."""
     for known in found.artifacts:
         what = ", ".join(known.known_as) or "not approved"
-        yield f"  {harmless(known.name)}: {what}"
+        yield f"  {printable(known.name)}: {what}"
         if known.name != known.digest:
             yield f"    {known.digest}"
     absent = f", {found.absent} not at hand" if found.absent else ""
@@ -126,12 +126,12 @@ def _lines(found: Verification) -> Iterator[str]:
     yield f"  files     {found.whole} whole{absent}"
     yield f"  spec      {spec[found.spec]}"
     for refusal in found.refusals:
-        yield f"refused[{refusal.code}]: {harmless(refusal.message)}"
+        yield f"refused[{refusal.code}]: {printable(refusal.message)}"
         if refusal.hint:
-            yield f"  hint: {harmless(refusal.hint)}"
+            yield f"  hint: {printable(refusal.hint)}"
     what = _count(len(found.artifacts), "file") if found.artifacts else "the record alone, no file"
     word = "VERIFIED" if found.verified else "REFUSED"
-    yield f"{word}  {harmless(found.name)} ({what})"
+    yield f"{word}  {printable(found.name)} ({what})"
     yield "unsigned: proves that these fit each other, not who made them"
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from mlgate.errors import Problem
 from mlgate.gate import Outcome
 from mlgate.render.text import words
-from mlgate.run.report import Broke, NotRun, Ran, Report
+from mlgate.run.report import Errored, Ran, Report, Skipped
 
 PER_KIND: Final = 10
 
@@ -70,10 +70,10 @@ def _annotations(report: Report) -> Iterator[tuple[Outcome, str, str, int]]:
                         yield gate.rank, f"{stage}: {gate.metric}", gate.message, line
                 if not result.gates:
                     yield Outcome.ERROR, stage, "it has no gates: nothing was judged", own
-            case Broke():
+            case Errored():
                 hint = f"\nhint: {result.hint}" if result.hint else ""
                 yield Outcome.ERROR, f"{stage}: error", result.message + hint, own
-            case NotRun():
+            case Skipped():
                 why = f"not run: {result.because}"
                 yield Outcome.WARN, f"{stage}: not run", why, own
 

@@ -11,7 +11,7 @@ from mlgate.figure import Figure
 from mlgate.gate import GateResult
 from mlgate.render.svg import draw
 from mlgate.render.text import MARKS, words
-from mlgate.run.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 from mlgate.stages import STAGES
 
 _ENVIRONMENT = jinja2.Environment(
@@ -49,13 +49,13 @@ def render(report: Report, *, about: Sequence[str] = ()) -> str:
 
 def _models(report: Report) -> dict[str, Any] | None:
     """The models that stages know, side by side, where there are two to compare."""
-    standings = [
+    summaries = [
         replace(one, name=f"{name}: {one.name}", where=one.where and f"{name}, on {one.where}")
         for name, result in report.results.items()
         if isinstance(result, Ran)
-        for one in STAGES[report.uses[name]].standings(result.evidence)
+        for one in STAGES[report.uses[name]].summaries(result.evidence)
     ]
-    rows = pareto.side_by_side(standings)
+    rows = pareto.side_by_side(summaries)
     if len(rows) < 2:
         return None
     columns, figure = pareto.columns_of(rows), pareto.figure_of(rows)
@@ -67,7 +67,7 @@ def _models(report: Report) -> dict[str, Any] | None:
                 "names": row.names,
                 "digest": row.model.removeprefix("sha256:")[:12],
                 "where": row.where or "",
-                "cells": [_cell(row.figures.get(column.name), column.per) for column in columns],
+                "cells": [_cell(row.values.get(column.name), column.per) for column in columns],
                 "best": row.best,
                 "approved": row.approved,
             }
@@ -92,7 +92,7 @@ def _stage(name: str, uses: str, result: Result) -> dict[str, Any]:
         "mark": MARKS[result.outcome],
         "gates": [],
         "figures": [],
-        "notes": (),
+        "advice": (),
         "measurements": [],
         "outputs": [],
         "reason": None,
@@ -106,13 +106,13 @@ def _stage(name: str, uses: str, result: Result) -> dict[str, Any]:
                 _gate(gate, line) for gate, line in zip(result.gates, result.lines, strict=True)
             ]
             row["figures"] = [_figure(one) for one in STAGES[uses].figures(result.evidence)]
-            row["notes"] = STAGES[uses].notes(result.evidence)
+            row["advice"] = STAGES[uses].advice(result.evidence)
             row["measurements"] = [_measurement(m) for m in result.evidence.measurements]
             row["outputs"] = sorted(result.evidence.outputs.items())
             row["tools"] = sorted(result.evidence.tools.items())
-        case Broke():
+        case Errored():
             row["reason"], row["hint"] = result.message, result.hint
-        case NotRun():
+        case Skipped():
             row["reason"] = f"not run: {result.because}"
     return row
 

@@ -11,7 +11,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from mlgate.gate import GateResult, Outcome
-from mlgate.run.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
 # XML 1.0, section 2.2: what no document may hold, not even escaped.
 _ILLEGAL: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -43,10 +43,10 @@ def _suite(root: ET.Element, stage: str, uses: str, result: Result, file: str) -
                 case.set("line", str(line))
             if not result.gates:
                 _case(suite, f"{stage}.{uses}", "gates", "error", "it has no gates")
-        case Broke():
+        case Errored():
             message = f"{result.message}\nhint: {result.hint}" if result.hint else result.message
             _case(suite, f"{stage}.{uses}", "measure", "error", message)
-        case NotRun():
+        case Skipped():
             case = _case(suite, f"{stage}.{uses}", "measure", "pass", "")
             ET.SubElement(case, "skipped", message=_legal(f"not run: {result.because}"))
     _count(suite)

@@ -11,7 +11,7 @@ from typing import Final
 
 from mlgate.gate import GateResult, Outcome
 from mlgate.render.text import MARKS, words
-from mlgate.run.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
 # GitHub refuses a larger summary of one step, and shows no more of a comment than 65,536
 # characters: give that limit for a comment.
@@ -55,10 +55,10 @@ def _remark(result: Result) -> str:
             held = sum(gate.rank is Outcome.PASS for gate in result.gates)
             cached = " · cached" if result.cached else ""
             return f"{held} of {len(result.gates)} pass{cached}"
-        case Broke():
+        case Errored():
             hint = f" ({_safe(result.hint)})" if result.hint else ""
             return _safe(result.message) + hint
-        case NotRun():
+        case Skipped():
             return f"not run: {_safe(result.because)}"
 
 

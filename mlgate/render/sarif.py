@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from mlgate import __version__
 from mlgate.gate import GateResult, Outcome
-from mlgate.run.report import Broke, NotRun, Ran, Report
+from mlgate.run.report import Errored, Ran, Report, Skipped
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS: Final = {
@@ -60,11 +60,11 @@ def _results(report: Report, file: str) -> Iterator[dict[str, Any]]:
                 if not result.gates:
                     message = f"{stage} has no gates: nothing was judged"
                     yield _row(f"{uses}/gates", "error", message, file, line, (stage,))
-            case Broke():
+            case Errored():
                 hint = f" ({result.hint})" if result.hint else ""
                 message = f"{stage} could not be measured: {result.message}{hint}"
                 yield _row(f"{uses}/measure", "error", message, file, line, (stage,))
-            case NotRun():
+            case Skipped():
                 message = f"{stage} was not run: {result.because}"
                 yield _row(f"{uses}/not-run", "note", message, file, line, (stage,))
 

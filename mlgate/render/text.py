@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-from mlgate.errors import harmless
+from mlgate.errors import printable
 from mlgate.gate import GateResult, Outcome
-from mlgate.run.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
 MARKS = {
     Outcome.PASS: "✓",
@@ -62,7 +62,7 @@ def _gates(report: Report) -> Iterator[GateResult]:
 
 
 def _heading(stage: str, uses: str, result: Result, paint: Paint) -> str:
-    sign = "–" if isinstance(result, NotRun) else MARKS[result.outcome]
+    sign = "–" if isinstance(result, Skipped) else MARKS[result.outcome]
     mark = paint(f"{sign} {stage}", result.outcome)
     cached = " · cached" if isinstance(result, Ran) and result.cached else ""
     kind = "" if uses == stage else f" · {uses}"
@@ -78,12 +78,12 @@ def _body(result: Result, width: int, paint: Paint) -> Iterator[str]:
                 message = gate.message.removeprefix(f"{gate.metric} ")
                 if gate.message.startswith(gate.metric + "{"):
                     message = gate.message.removeprefix(gate.metric)
-                yield f"    {mark}{pad} {gate.metric:<{width}}  {harmless(message)}"
-        case Broke():
-            yield f"    {paint('✗ error', Outcome.ERROR)}        {harmless(result.message)}"
+                yield f"    {mark}{pad} {gate.metric:<{width}}  {printable(message)}"
+        case Errored():
+            yield f"    {paint('✗ error', Outcome.ERROR)}        {printable(result.message)}"
             if result.hint:
-                yield f"                   hint: {harmless(result.hint)}"
-        case NotRun():
+                yield f"                   hint: {printable(result.hint)}"
+        case Skipped():
             yield f"      not run: {result.because}"
 
 
@@ -94,12 +94,12 @@ def _last(report: Report, paint: Paint, file: str) -> Iterator[str]:
             for gate, line in zip(result.gates, result.lines, strict=True):
                 if gate.rank > Outcome.WARN:
                     word = "error" if gate.rank is not Outcome.INCONCLUSIVE else "warning"
-                    said = harmless(gate.message)
+                    said = printable(gate.message)
                     yield f"{file}:{line}: {word}[{stage}/{gate.metric}]: {said}"
-        elif isinstance(result, Broke):
-            yield f"{file}:{report.line(stage)}: error[{stage}]: {harmless(result.message)}"
+        elif isinstance(result, Errored):
+            yield f"{file}:{report.line(stage)}: error[{stage}]: {printable(result.message)}"
     counts = [gate.rank for gate in _gates(report)]
     parts = [f"{counts.count(rank)} {rank}" for rank in reversed(Outcome) if counts.count(rank)]
     tally = f" ({', '.join(parts)})" if parts else ""
     verdict = paint(f"{str(report.outcome).upper()}", report.outcome)
-    yield f"{verdict}  {harmless(report.name)} {harmless(words(report))}{tally}"
+    yield f"{verdict}  {printable(report.name)} {printable(words(report))}{tally}"

@@ -80,11 +80,11 @@ class Key:
     broken: StageError | None = None
 
 
-def resolve(spec: Spec, *, only: Iterable[str] = (), everything: bool = False) -> Plan:
+def resolve(spec: Spec, *, only: Iterable[str] = (), include_deploys: bool = False) -> Plan:
     """The plan of a spec that `lint` found in order.
 
     `only` keeps those stages and what they wait for. Stages that a check leaves out (they move
-    traffic) are planned when named, or with `everything`. Raises `UsageError` for an unknown
+    traffic) are planned when named, or with `include_deploys`. Raises `UsageError` for an unknown
     name.
     """
     names = tuple(only)
@@ -94,7 +94,7 @@ def resolve(spec: Spec, *, only: Iterable[str] = (), everything: bool = False) -
                 f"there is no stage {name!r}",
                 hint=near(name, spec.stages) or f"stages: {', '.join(spec.stages)}",
             )
-    checked = [n for n, o in spec.stages.items() if everything or STAGES[o.uses].checked]
+    checked = [n for n, o in spec.stages.items() if include_deploys or not STAGES[o.uses].deploys]
     wanted = set(names or checked)
     # Tuples, not sets: the order must not depend on the hash seed.
     edges = {name: upstream(options) for name, options in spec.stages.items()}

@@ -27,7 +27,7 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Broke:
+class Errored:
     """A stage that could not measure, and why. `line`: of the option at fault, where known."""
 
     message: str
@@ -40,14 +40,14 @@ class Broke:
 
 
 @dataclass(frozen=True)
-class NotRun:
+class Skipped:
     """A stage that was not started, and because of what. Its outcome is its cause's."""
 
     because: str
     outcome: Outcome
 
 
-Result = Ran | Broke | NotRun
+Result = Ran | Errored | Skipped
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Report:
     def line(self, stage: str) -> int:
         """Where the spec says what a reader of the stage's result may want to change."""
         result = self.results[stage]
-        at_fault = result.line if isinstance(result, Broke) else None
+        at_fault = result.line if isinstance(result, Errored) else None
         return at_fault or self.lines[stage]
 
     def document(self) -> dict[str, Any]:
@@ -137,11 +137,11 @@ def _stage(name: str, uses: str, result: Result, confidence: float, cached: bool
                 }
                 for port, made in result.evidence.outputs.items()
             }
-        case Broke():
+        case Errored():
             row["reason"] = result.message
             if result.hint:
                 row["hint"] = result.hint
-        case NotRun():
+        case Skipped():
             row["reason"] = f"not run: {result.because}"
     return row
 

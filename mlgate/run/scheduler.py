@@ -30,7 +30,7 @@ from mlgate.files import cannot_write
 from mlgate.gate import Outcome, judge_all
 from mlgate.quantity import seconds
 from mlgate.run.plan import Key, Node, Plan, why_missed
-from mlgate.run.report import Broke, NotRun, Ran, Result
+from mlgate.run.report import Errored, Ran, Result, Skipped
 from mlgate.run.store import Store
 from mlgate.run.worker import ANSWER, order
 from mlgate.sources import fingerprint
@@ -40,7 +40,7 @@ _GRACE_S: Final = 3.0
 
 
 @dataclass(frozen=True)
-class News:
+class Event:
     """Something that happened to a stage: for the journal, and for whoever watches."""
 
     stage: str
@@ -50,7 +50,7 @@ class News:
     result: Result | None = None
 
 
-Tell = Callable[[News], None]
+OnEvent = Callable[[Event], None]
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Execution:
     folder: Path
     now: datetime
     cores: int
-    tell: Tell
+    on_event: OnEvent
     use_cache: bool = True
     secrets: tuple[bytes, ...] = ()
     results: dict[str, Result] = field(default_factory=dict)
@@ -135,9 +135,9 @@ class Execution:
             self._settle(node, self._broke(node, error))
         return True
 
-    def _broke(self, node: Node, error: StageError) -> Broke:
+    def _broke(self, node: Node, error: StageError) -> Errored:
         at = self.plan.spec.nearest("stages", node.id, *error.option)
-        return Broke(error.message, error.hint, at.line if error.option else None)
+        return Errored(error.message, error.hint, at.line if error.option else None)
 
     def _has_room(self, node: Node) -> bool:
         if not self._running:
@@ -197,7 +197,7 @@ class Execution:
         threading.Thread(
             target=self._listen, args=(node.id, os.fdopen(read_end, "rb")), daemon=True
         ).start()
-        self.tell(News(node.id, "started", self._why(node)))
+        self.on_event(Event(node.id, "started", self._why(node)))
 
     def _why(self, node: Node) -> str:
         key = self.keys[node.id]
@@ -246,7 +246,7 @@ class Execution:
         if running is None:
             return
         if progress is not None:
-            self.tell(News(stage, "progress", progress.message, progress))
+            self.on_event(Event(stage, "progress", progress.message, progress))
             return
         del self._running[stage]
         self._finish(running)
@@ -264,22 +264,22 @@ class Execution:
         except subprocess.TimeoutExpired:  # it closed its pipe, and lives
             _kill(running.process, signal.SIGKILL)
             running.process.wait()
-        _bury(running.process)  # and whatever it left behind
+        _reap(running.process)  # and whatever it left behind
         result = self._answer(running)
         wrong = _error(result)
         if wrong is not None and running.attempt < node.options.retries:
             self._again[node.id] = running.attempt + 1
-            self.tell(News(node.id, "retry", wrong))
+            self.on_event(Event(node.id, "retry", wrong))
             return
         if isinstance(result, Ran):
             self._keep(node, result)
         self._settle(node, result)
 
-    def _answer(self, running: _Running) -> Ran | Broke:
+    def _answer(self, running: _Running) -> Ran | Errored:
         node = running.node
         if running.timed_out:
             limit = node.options.timeout
-            return Broke(f"ran longer than its timeout of {limit}", "give it more: timeout: 2h")
+            return Errored(f"ran longer than its timeout of {limit}", "give it more: timeout: 2h")
         try:
             answer = json.loads((running.folder / "work" / ANSWER).read_bytes())
         except (OSError, ValueError):
@@ -290,7 +290,7 @@ class Execution:
             return self._broke(node, StageError(told["message"], hint=told["hint"], option=option))
         for location, was in running.before.items():
             if fingerprint(location) != was:
-                return Broke(f"{location} changed while it was read", "run it again")
+                return Errored(f"{location} changed while it was read", "run it again")
         try:
             evidence = Evidence.model_validate_json(json.dumps(answer["evidence"]))
             digests = {port: at.digest for port, at in self._digests(node).items()}
@@ -298,7 +298,7 @@ class Execution:
                 update={"inputs": {k: d for k, d in digests.items() if d is not None}}
             )
         except ValidationError as error:
-            return Broke(f"its evidence is malformed: {error.error_count()} problems")
+            return Errored(f"its evidence is malformed: {error.error_count()} problems")
         for made in evidence.outputs.values():
             self.store.adopt(running.folder / "work" / made.name, made)
         digest = self.store.put(evidence.canonical())
@@ -328,14 +328,14 @@ class Execution:
             self.store.remember(node.id, key.digest, key.parts, result.digest)
 
     def _settle(self, node: Node, result: Result) -> None:
-        if isinstance(result, Broke):
-            message, hint = self._told(result.message), result.hint and self._told(result.hint)
-            result = Broke(message, hint, result.line)
+        if isinstance(result, Errored):
+            message, hint = self._masked(result.message), result.hint and self._masked(result.hint)
+            result = Errored(message, hint, result.line)
         self.results[node.id] = result
         what = "cached" if isinstance(result, Ran) and result.cached else "finished"
-        self.tell(News(node.id, what, result=result))
+        self.on_event(Event(node.id, what, result=result))
 
-    def _told(self, text: str) -> str:
+    def _masked(self, text: str) -> str:
         """Without secrets, and without this machine's path to the spec, which readers know."""
         for secret in self.secrets:
             text = text.replace(secret.decode(), "***")
@@ -349,7 +349,7 @@ class Execution:
                 running.process.wait(timeout=_GRACE_S)
             except subprocess.TimeoutExpired:
                 pass
-            _bury(running.process)
+            _reap(running.process)
         self._running.clear()
 
 
@@ -363,7 +363,7 @@ _QUIET: Final = {
 }
 
 
-def blocked(node: Node, results: Mapping[str, Result]) -> NotRun | None:
+def blocked(node: Node, results: Mapping[str, Result]) -> Skipped | None:
     """Why a stage cannot start, given what those it waits for came to; None when it can."""
     for other in node.after:
         outcome = results[other].outcome
@@ -373,13 +373,13 @@ def blocked(node: Node, results: Mapping[str, Result]) -> NotRun | None:
                 Outcome.INCONCLUSIVE: "is inconclusive",
                 Outcome.ERROR: "could not be measured",
             }[outcome]
-            return NotRun(f"{other} {how}", outcome)
+            return Skipped(f"{other} {how}", outcome)
     return None
 
 
-def _error(result: Ran | Broke) -> str | None:
+def _error(result: Ran | Errored) -> str | None:
     """Why there is no answer, where trying again may give one."""
-    if isinstance(result, Broke):
+    if isinstance(result, Errored):
         return result.message
     return next((gate.message for gate in result.gates if gate.rank is Outcome.ERROR), None)
 
@@ -393,27 +393,27 @@ def _kill(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
         os.killpg(process.pid, how)
 
 
-def _bury(process: subprocess.Popen[bytes]) -> None:
+def _reap(process: subprocess.Popen[bytes]) -> None:
     _kill(process, signal.SIGKILL)
     process.wait()
     if process.stdin is not None:
         process.stdin.close()
 
 
-def _crash(running: _Running) -> Broke:
+def _crash(running: _Running) -> Errored:
     """Why a worker ended without an answer."""
     code = running.process.returncode
     last = _last_line(running.folder / "log")
     if code == -signal.SIGKILL:
         hint = "the system was probably out of memory: lower memory, or give it more"
-        return Broke("its process was killed (SIGKILL)", hint)
+        return Errored("its process was killed (SIGKILL)", hint)
     if code < 0:
         name = signal.Signals(-code).name
         hint = f"a native library crashed{last and ': ' + last}"
-        return Broke(f"its process died of {name}", hint)
+        return Errored(f"its process died of {name}", hint)
     if code == 0:
-        return Broke("its process ended without an answer (exit code 0)", "see the stage's log")
-    return Broke(f"it failed unexpectedly: {last or f'exit code {code}'}", "see the stage's log")
+        return Errored("its process ended without an answer (exit code 0)", "see the stage's log")
+    return Errored(f"it failed unexpectedly: {last or f'exit code {code}'}", "see the stage's log")
 
 
 def _last_line(log: Path) -> str:
@@ -427,7 +427,7 @@ def _last_line(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def workplace(root: Path, run: str) -> Iterator[Path]:
+def run_directory(root: Path, run: str) -> Iterator[Path]:
     """A folder private to one run; those that dead runs left behind are removed.
 
     A run holds a lock on its folder for as long as it lives, so a folder whose lock is free

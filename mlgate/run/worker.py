@@ -1,7 +1,7 @@
 """One stage in a process of its own: `python -m mlgate.run.worker ORDER`.
 
 The order is a JSON file in a private folder; the answer, `answer.json`, is written beside it:
-evidence, or an error with its hint. News goes as JSON lines to the file descriptor that the order
+evidence, or an error with its hint. Progress goes as JSON lines to the file descriptor that the order
 names. Whatever a library prints lands in the log, never in somebody's pipe. When the parent dies,
 standard input closes and so does this process.
 """

@@ -42,7 +42,7 @@ def _problems(spec: Spec) -> Iterator[Problem]:
     for name, options in spec.stages.items():
         yield from _references(spec, name, options, written)
         yield from _gates(spec, name, options)
-        for path, message, hint in STAGES[options.uses].flaws(options):
+        for path, message, hint in STAGES[options.uses].conflicts(options):
             at = spec.position("stages", name, *path)
             yield Problem("MG208", message, at, hint)
     yield from _circles(spec)
@@ -159,11 +159,13 @@ def _units(
         except ValueError as error:
             yield Problem("MG210", f"{metric.name}: {error}", at)
             continue
-        if metric.most is not None and (never := _never(key, value, metric.most)):
+        if metric.maximum is not None and (never := _never(key, value, metric.maximum)):
             # A number that was meant as a percentage, unless it is one already.
             meant = quantity.unit is None and 1 <= value <= 100
             hint = f"did you mean {quantity.number:g}%?" if meant else None
-            message = f"{metric.name} is {metric.most:g} at most: with {key}: {quantity} it {never}"
+            message = (
+                f"{metric.name} is {metric.maximum:g} at most: with {key}: {quantity} it {never}"
+            )
             yield Problem("MG211", message, at, hint)
 
 

@@ -53,7 +53,7 @@ def main() -> None:
         file = Path(folder) / "mlgate.yaml"
         file.write_text(text)
         loaded, reading = timed("load and lint the spec", lambda: load(file))
-    plan, planning = timed("plan", lambda: resolve(loaded, everything=True))
+    plan, planning = timed("plan", lambda: resolve(loaded, include_deploys=True))
     to_github = github.Settings(actions=f"acme/mlgate@{'0' * 40}")
     to_tekton = tekton.Settings(image=f"registry.example.com/mlgate@sha256:{'0' * 64}")
     hub, first = timed("GitHub", lambda: github.compile_plan(plan, source, to_github))

@@ -11,7 +11,7 @@ from mlgate.ci.exchange import Relay, join, refuse_stale, run_stage
 from mlgate.evidence import Evidence, artifact, measured, unmeasured
 from mlgate.gate import Outcome
 from mlgate.run.plan import Node, Plan, resolve
-from mlgate.run.report import Broke, NotRun, Ran
+from mlgate.run.report import Errored, Ran, Skipped
 from mlgate.run.store import Store
 from mlgate.spec.lint import load
 from mlgate.spec.spec import Spec, written_digest
@@ -30,7 +30,7 @@ class Ci:
         (folder / "mlgate.yaml").write_text(SMALL.replace("ran: RAN, ", ""))
         self.folder = folder
         self.spec: Spec = load(folder / "mlgate.yaml")
-        self.plan: Plan = resolve(self.spec, everything=True)
+        self.plan: Plan = resolve(self.spec, include_deploys=True)
         self.relay = Relay(folder / "ci", self.spec, run)
         self.store = Store(folder / "machine")
 
@@ -82,7 +82,7 @@ def test_a_stage_behind_a_failed_one_need_not_arrive(ci: Ci) -> None:
     ci.ran("data", size=11)
     ci.ran("other")
     checked = join(ci.spec, STAGES, results=ci.relay, now=NOW)
-    assert checked.report.results["int8"] == NotRun("data did not pass", Outcome.FAIL)
+    assert checked.report.results["int8"] == Skipped("data did not pass", Outcome.FAIL)
 
 
 def test_a_result_behind_a_failed_stage_does_not_count(ci: Ci) -> None:
@@ -91,7 +91,7 @@ def test_a_result_behind_a_failed_stage_does_not_count(ci: Ci) -> None:
     ci.ran("int8", reads={"file": made})
     assert ci.joined() == {"data": Outcome.FAIL, "other": Outcome.PASS, "int8": Outcome.FAIL}
     checked = join(ci.spec, STAGES, results=ci.relay, now=NOW)
-    assert isinstance(checked.report.results["int8"], NotRun)
+    assert isinstance(checked.report.results["int8"], Skipped)
 
 
 def _result(ci: Ci, stage: str) -> Path:
@@ -171,7 +171,7 @@ def test_what_is_not_whole_is_an_error_never_a_pass(ci: Ci, spoil: Callable[[Ci]
 
 def test_a_stage_whose_upstream_left_nothing_says_what_to_run_first(ci: Ci) -> None:
     result = run_stage(ci.spec, "int8", upstream=ci.relay, own=ci.relay, now=lambda: NOW)
-    assert result == NotRun("there is no result of data here: mlgate run data", Outcome.ERROR)
+    assert result == Skipped("there is no result of data here: mlgate run data", Outcome.ERROR)
 
 
 def test_results_of_another_run_did_not_arrive(ci: Ci) -> None:
@@ -181,9 +181,9 @@ def test_results_of_another_run_did_not_arrive(ci: Ci) -> None:
 
 def test_why_a_stage_broke_travels(ci: Ci) -> None:
     ci.everything()
-    ci.relay.write(ci.node("other"), None, Broke("no memory", "give it more"), ci.store)
+    ci.relay.write(ci.node("other"), None, Errored("no memory", "give it more"), ci.store)
     checked = join(ci.spec, STAGES, results=ci.relay, now=NOW)
-    assert checked.report.results["other"] == Broke("no memory", "give it more")
+    assert checked.report.results["other"] == Errored("no memory", "give it more")
 
 
 def test_the_bytes_of_the_verdict_are_equal(ci: Ci) -> None:
@@ -198,7 +198,7 @@ def test_the_bytes_of_the_verdict_are_equal(ci: Ci) -> None:
 def test_only_what_was_measured_is_kept_for_later(ci: Ci, tmp_path: Path) -> None:
     ci.everything()
     kept = Relay(tmp_path / "kept", ci.spec)
-    ci.relay.write(ci.node("other"), f"sha256:{'b' * 64}", Broke("no"), ci.store)
+    ci.relay.write(ci.node("other"), f"sha256:{'b' * 64}", Errored("no"), ci.store)
     join(ci.spec, STAGES, results=ci.relay, kept=kept, now=NOW)
     assert sorted(f.name for f in (tmp_path / "kept/results").iterdir()) == [
         "data.json",

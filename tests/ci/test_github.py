@@ -227,7 +227,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def write(project: tuple[str, dict[str, Any], str]) -> None:
         spec, how, path = project
         (folder / "mlgate.yaml").write_text(spec)
-        plan = resolve(load(folder / "mlgate.yaml"), everything=True)
+        plan = resolve(load(folder / "mlgate.yaml"), include_deploys=True)
         given = github.Settings.model_validate(how)
         text = github.compile_plan(plan, Source(path, _DIGEST), given)
         written.add(text[github.WORKFLOW])

@@ -32,7 +32,7 @@ def test_a_name_is_a_dns_label(stage: str) -> None:
 
 def _plan(folder: Path, *stages: str) -> Plan:
     (folder / "mlgate.yaml").write_text("\n".join(["version: 1", "name: x", "stages:", *stages]))
-    return resolve(load(folder / "mlgate.yaml"), everything=True)
+    return resolve(load(folder / "mlgate.yaml"), include_deploys=True)
 
 
 _STAGE = "  {name}: {{uses: {uses}, file: a.bin{more}, gates: [{{metric: bytes, max: 1}}]}}"

@@ -82,7 +82,7 @@ def planned(project: Path) -> tuple[Plan, Source]:
     """The plan of the project's spec, and what a compiled file says of it."""
     spec = load(project / "mlgate.yaml")
     source = Source("mlgate.yaml", written_digest(project / "mlgate.yaml", spec))
-    return resolve(spec, everything=True), source
+    return resolve(spec, include_deploys=True), source
 
 
 def workflow(project: Path, **settings: object) -> str:

@@ -109,7 +109,7 @@ MOVE = Stage(
     options=Move,
     measure=lambda job: _weigh(job).model_copy(update={"uses": "move"}),
     metrics=_METRICS,
-    checked=False,
+    deploys=True,
     ci=lambda options: Grants(identity=True, environment=options.environment),
 )
 FAKES: dict[str, Stage[Any]] = {stage.uses: stage for stage in (WEIGH, ATTEST, PACK, MOVE)}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mlgate.evidence import Evidence, digest_of, measured
 from mlgate.gate import GateResult, Outcome
-from mlgate.run.report import Broke, NotRun, Ran, Report, Result
+from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
 Word = Literal["pass", "warn", "inconclusive", "error", "fail"]
 WORDS: tuple[Word, ...] = ("pass", "warn", "inconclusive", "error", "fail")
@@ -75,8 +75,8 @@ EVERYTHING = report(
     {
         "data": ran(*(gate(word, f"{word} it is") for word in WORDS)),
         "kept": ran(gate("pass"), cached=True),
-        "broken": Broke("no memory", "give it more"),
-        "later": NotRun("data did not pass", Outcome.FAIL),
+        "broken": Errored("no memory", "give it more"),
+        "later": Skipped("data did not pass", Outcome.FAIL),
     }
 )
 
@@ -92,8 +92,8 @@ _gates = st.builds(
 )
 _results: st.SearchStrategy[Result] = st.one_of(
     st.lists(_gates, max_size=4).map(lambda gates: ran(*gates)),
-    st.builds(Broke, _texts, st.none() | _texts),
-    st.builds(NotRun, _texts, st.sampled_from(list(Outcome)[2:])),
+    st.builds(Errored, _texts, st.none() | _texts),
+    st.builds(Skipped, _texts, st.sampled_from(list(Outcome)[2:])),
 )
 reports = st.builds(
     report,

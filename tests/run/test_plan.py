@@ -81,14 +81,14 @@ def test_only_keeps_a_stage_and_what_it_needs(tmp_path: Path) -> None:
 
 
 def test_what_moves_traffic_is_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moving = dataclasses.replace(STAGES["timing"], checked=False)
+    moving = dataclasses.replace(STAGES["timing"], deploys=True)
     monkeypatch.setitem(STAGES, "timing", moving)
     spec = load(
         tree(tmp_path, {"mlgate.yaml": stages(a=probe(), b={**probe(), "uses": "timing"})})
         / "mlgate.yaml"
     )
     assert [n.id for n in resolve(spec).nodes] == ["a"]
-    assert [n.id for n in resolve(spec, everything=True).nodes] == ["a", "b"]
+    assert [n.id for n in resolve(spec, include_deploys=True).nodes] == ["a", "b"]
     assert [n.id for n in resolve(spec, only=["b"]).nodes] == ["b"]
 
 

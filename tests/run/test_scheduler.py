@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mlgate.errors import Interrupted, StoreError
-from mlgate.run.report import Broke, NotRun, Ran
+from mlgate.run.report import Errored, Ran, Skipped
 from mlgate.run.store import Store
 from tests.projects import Heard, probe, run, stages, tree
 
@@ -65,7 +65,7 @@ def test_a_miss_names_what_changed(tmp_path: Path, change: dict[str, Any], why: 
     run(project(tmp_path, a=probe(0.5)))
     heard = Heard()
     run(project(tmp_path, a=probe(**{"value": 0.5, **change})), heard)
-    assert heard.news[0].detail == why
+    assert heard.events[0].detail == why
 
 
 def test_a_changed_input_is_named(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_changed_input_is_named(tmp_path: Path) -> None:
     tree(folder, {"data.txt": "2"})
     heard = Heard()
     checked = run(folder, heard)
-    assert heard.news[0].detail == "file changed"
+    assert heard.events[0].detail == "file changed"
     ran = checked.report.results["a"]
     assert isinstance(ran, Ran)
     assert ran.evidence.details["read"] == "2"
@@ -103,8 +103,8 @@ def test_an_output_is_handed_on(tmp_path: Path) -> None:
 def test_what_waits_for_a_failure_is_not_run(tmp_path: Path) -> None:
     folder = project(tmp_path, a=probe(2.0), b=probe(needs=["a"]), c=probe(needs=["b"]))
     checked = run(folder)
-    assert checked.report.results["b"] == NotRun("a did not pass", checked.report.outcome)
-    assert isinstance(checked.report.results["c"], NotRun)
+    assert checked.report.results["b"] == Skipped("a did not pass", checked.report.outcome)
+    assert isinstance(checked.report.results["c"], Skipped)
     assert checked.report.exit_code == 1
 
 
@@ -129,7 +129,7 @@ def test_however_a_stage_breaks_it_is_an_error_with_its_cause(
     )
     checked = run(folder)
     broke = checked.report.results["a"]
-    assert isinstance(broke, Broke)
+    assert isinstance(broke, Errored)
     assert says in broke.message
     assert str(folder) not in broke.message
     assert isinstance(checked.report.results["b"], Ran)
@@ -154,7 +154,7 @@ def test_a_timeout(tmp_path: Path) -> None:
     started = time.monotonic()
     checked = run(project(tmp_path, a=probe(act="sleep", timeout="1500ms")))
     broke = checked.report.results["a"]
-    assert isinstance(broke, Broke)
+    assert isinstance(broke, Errored)
     assert "longer than its timeout of 1500ms" in broke.message
     assert time.monotonic() - started < 30
 
@@ -185,7 +185,7 @@ def test_stages_run_side_by_side_and_an_exclusive_one_alone(tmp_path: Path) -> N
 def test_a_missing_input_breaks_its_stage_alone(tmp_path: Path) -> None:
     checked = run(project(tmp_path, a=probe(file="gone.txt"), b=probe()))
     broke = checked.report.results["a"]
-    assert isinstance(broke, Broke)
+    assert isinstance(broke, Errored)
     assert broke.message == "gone.txt does not exist"
     assert broke.hint == "is the path relative to mlgate.yaml?"
     spec = (tmp_path / "mlgate.yaml").read_text().splitlines()
@@ -319,7 +319,7 @@ def test_secrets_reach_neither_logs_nor_reports(
     monkeypatch.setenv("PROBE_URL", "postgres://me:hunter2-secret@db/x")
     checked = run(project(tmp_path, a=probe(act="blab", secret={"env": "PROBE_URL"})))
     broke = checked.report.results["a"]
-    assert isinstance(broke, Broke)
+    assert isinstance(broke, Errored)
     assert broke.message == "cannot connect with *** as me:***"
     for file in checked.folder.rglob("*"):
         assert not file.is_file() or b"hunter2" not in file.read_bytes()

@@ -7,8 +7,8 @@ from mlgate.errors import MissingPackage
 from mlgate.evidence import Evidence
 from mlgate.quantity import seconds
 from mlgate.stage import Job, Metric, Stage
-from mlgate.stages.benchmark.figures import figures, standings
-from mlgate.stages.benchmark.notes import notes
+from mlgate.stages.benchmark.advice import advice
+from mlgate.stages.benchmark.figures import figures, summaries
 from mlgate.stages.benchmark.spec import Benchmark, shortest
 
 
@@ -87,7 +87,7 @@ METRICS: Final = (
 _NEEDS: Final = {"cold_start_ms": "cold_start", "rss_bytes": "cold_start", "capacity": "ramp"}
 
 
-def _flaws(options: Benchmark) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
+def _conflicts(options: Benchmark) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
     kinds = {scenario.kind for scenario in options.scenarios}
     ids = {scenario.id: scenario.kind for scenario in options.scenarios}
     needed = shortest(options)
@@ -96,7 +96,7 @@ def _flaws(options: Benchmark) -> Iterator[tuple[tuple[str | int, ...], str, str
         yield ("time_limit",), f"the shortest run takes {needed:g}s, and the limit is less", hint
     if seconds(options.timeout) < seconds(options.time_limit):
         yield ("timeout",), "the stage is stopped before its time_limit", "lower time_limit"
-    yield from _provider_flaws(options)
+    yield from _provider_conflicts(options)
     for index, gate in enumerate(options.gates):
         at = ("gates", index, "metric")
         if gate.compared_to == "baseline" and options.baseline is None:
@@ -124,7 +124,7 @@ def _flaws(options: Benchmark) -> Iterator[tuple[tuple[str | int, ...], str, str
             yield (role,), "the comparison needs a single scenario", "add {kind: single}"
 
 
-def _provider_flaws(
+def _provider_conflicts(
     options: Benchmark,
 ) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
     if options.cuda_graph and options.provider == "cpu":
@@ -154,8 +154,8 @@ STAGE: Final = Stage(
     hardware=True,
     adaptive=True,
     gpu=lambda options: options.provider != "cpu",
-    flaws=_flaws,
+    conflicts=_conflicts,
     figures=figures,
-    notes=notes,
-    standings=standings,
+    advice=advice,
+    summaries=summaries,
 )

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Evidence
 from mlgate.figure import Figure, Series
-from mlgate.pareto import Standing
+from mlgate.pareto import ModelSummary
 
 
 def figures(evidence: Evidence) -> tuple[Figure, ...]:
@@ -167,7 +167,7 @@ def _operator(row: Mapping[str, JsonValue]) -> str:
 _STANDS: Final = ("p99_ms", "usd_per_million", "memory_bytes", "joules")
 
 
-def standings(evidence: Evidence) -> tuple[Standing, ...]:
+def summaries(evidence: Evidence) -> tuple[ModelSummary, ...]:
     """What was measured of the candidate, and of the baseline."""
     where = str(evidence.details.get("provider", "")).removesuffix("ExecutionProvider")
     ports = {"candidate": "model", "baseline": "baseline"}
@@ -176,5 +176,5 @@ def standings(evidence: Evidence) -> tuple[Standing, ...]:
         digest = evidence.inputs.get(ports.get(str(row["name"]), ""))
         if digest is not None:
             known = {key: _number(row[key]) for key in _STANDS if row.get(key) is not None}
-            found.append(Standing(digest, str(row["name"]), known, where))
+            found.append(ModelSummary(digest, str(row["name"]), known, where))
     return tuple(found)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mlgate.evidence import Evidence
 from mlgate.stage import Job, Metric, Stage
-from mlgate.stages.quantize.figures import figures, standings
+from mlgate.stages.quantize.figures import figures, summaries
 from mlgate.stages.quantize.spec import Quantize
 
 
@@ -27,7 +27,7 @@ _UNLABELLED = {
 }
 
 
-def _flaws(options: Quantize) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
+def _conflicts(options: Quantize) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
     evaluation = options.evaluation
     if evaluation is not None:
         if options.search is None and evaluation.confirm == 1:
@@ -52,21 +52,21 @@ def _flaws(options: Quantize) -> Iterator[tuple[tuple[str | int, ...], str, str 
 _SOURCE = ("source",)
 
 METRICS = (
-    Metric("accuracy", "Share of right answers.", "1", ("slice",), _SOURCE, most=1, better="higher"),
-    Metric("accuracy.*", "Share of answers whose k best hold the truth (`accuracy.top5`).", "1", ("slice",), _SOURCE, most=1, better="higher"),
-    Metric("recall", "Share of a class's samples that were found.", "1", ("class", "slice"), _SOURCE, most=1, better="higher"),
-    Metric("precision", "Share of the answers of a class that are right.", "1", ("class", "slice"), _SOURCE, most=1, better="higher"),
-    Metric("fpr", "Share of the other samples that were taken for the class.", "1", ("class", "slice"), _SOURCE, most=1, better="lower"),
-    Metric("auroc", "Area under the ROC curve, one class against the rest.", "1", ("class",), _SOURCE, most=1, better="higher"),
-    Metric("calibration_error", "Expected calibration error of the top score, 15 bins.", "1", (), _SOURCE, most=1, better="lower"),
-    Metric("agreement", "Share of answers equal to the source model's; needs no labels.", "1", ("slice",), most=1, better="higher"),
+    Metric("accuracy", "Share of right answers.", "1", ("slice",), _SOURCE, maximum=1, better="higher"),
+    Metric("accuracy.*", "Share of answers whose k best hold the truth (`accuracy.top5`).", "1", ("slice",), _SOURCE, maximum=1, better="higher"),
+    Metric("recall", "Share of a class's samples that were found.", "1", ("class", "slice"), _SOURCE, maximum=1, better="higher"),
+    Metric("precision", "Share of the answers of a class that are right.", "1", ("class", "slice"), _SOURCE, maximum=1, better="higher"),
+    Metric("fpr", "Share of the other samples that were taken for the class.", "1", ("class", "slice"), _SOURCE, maximum=1, better="lower"),
+    Metric("auroc", "Area under the ROC curve, one class against the rest.", "1", ("class",), _SOURCE, maximum=1, better="higher"),
+    Metric("calibration_error", "Expected calibration error of the top score, 15 bins.", "1", (), _SOURCE, maximum=1, better="lower"),
+    Metric("agreement", "Share of answers equal to the source model's; needs no labels.", "1", ("slice",), maximum=1, better="higher"),
     Metric("mae", "Mean absolute error.", "1", ("slice",), _SOURCE, better="lower"),
     Metric("rmse", "Root of the mean squared error.", "1", ("slice",), _SOURCE, better="lower"),
-    Metric("r2", "Coefficient of determination.", "1", ("slice",), _SOURCE, most=1, better="higher"),
-    Metric("cosine", "Mean cosine similarity to the source model's vectors.", "1", ("slice",), most=1, better="higher"),
-    Metric("recall_at_k", "Share of the k nearest neighbours that are still found.", "1", ("k",), most=1, better="higher"),
-    Metric("map", "Mean average precision of boxes at 50 % overlap.", "1", (), _SOURCE, most=1, better="higher"),
-    Metric("exact_match", "Share of sequences that are right as a whole.", "1", ("slice",), _SOURCE, most=1, better="higher"),
+    Metric("r2", "Coefficient of determination.", "1", ("slice",), _SOURCE, maximum=1, better="higher"),
+    Metric("cosine", "Mean cosine similarity to the source model's vectors.", "1", ("slice",), maximum=1, better="higher"),
+    Metric("recall_at_k", "Share of the k nearest neighbours that are still found.", "1", ("k",), maximum=1, better="higher"),
+    Metric("map", "Mean average precision of boxes at 50 % overlap.", "1", (), _SOURCE, maximum=1, better="higher"),
+    Metric("exact_match", "Share of sequences that are right as a whole.", "1", ("slice",), _SOURCE, maximum=1, better="higher"),
     Metric("perplexity", "Exponential of the mean negative log-likelihood per token.", "1", (), _SOURCE, better="lower"),
     Metric("custom.*", "A metric of your own (`metrics:`).", "1", (), _SOURCE),
     Metric("size_bytes", "Size of the model file.", "B", (), _SOURCE, better="lower"),
@@ -92,7 +92,7 @@ STAGE = Stage(
     exclusive=lambda options: options.wants_latency,
     hardware=True,
     adaptive=True,
-    flaws=_flaws,
+    conflicts=_conflicts,
     figures=figures,
-    standings=standings,
+    summaries=summaries,
 )

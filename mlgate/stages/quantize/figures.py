@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Evidence
 from mlgate.figure import Figure, Series
-from mlgate.pareto import Standing
+from mlgate.pareto import ModelSummary
 
 _MAIN = ("accuracy", "recall_at_k", "mae", "cosine", "map", "exact_match", "agreement")
 _STANDS = ("accuracy", "map", "exact_match", "mae", "perplexity", "size_bytes")
@@ -18,7 +18,7 @@ def figures(evidence: Evidence) -> tuple[Figure, ...]:
     return tuple(figure for figure in made if figure is not None)
 
 
-def standings(evidence: Evidence) -> tuple[Standing, ...]:
+def summaries(evidence: Evidence) -> tuple[ModelSummary, ...]:
     """How good and how large the source model and the one that was made are."""
     pairs = {
         c.name: c
@@ -31,9 +31,9 @@ def standings(evidence: Evidence) -> tuple[Standing, ...]:
     source = {name: c.reference for name, c in pairs.items() if c.reference is not None}
     found = []
     if made is not None:
-        found.append(Standing(made.digest, made.name, known, approved=approved is not None))
+        found.append(ModelSummary(made.digest, made.name, known, approved=approved is not None))
     if "model" in evidence.inputs:
-        found.append(Standing(evidence.inputs["model"], "source", source))
+        found.append(ModelSummary(evidence.inputs["model"], "source", source))
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ def _uncacheable(options: Validate) -> str | None:
     return None
 
 
-def _flaws(options: Validate) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
+def _conflicts(options: Validate) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
     source = options.dataset.dataset
     if source.sql is not None and options.engine not in ("auto", "sql"):
         yield ("engine",), f"engine {options.engine} does not read a database", "leave engine out"
@@ -79,7 +79,7 @@ METRICS = (
         "Share of expectations that hold.",
         "1",
         ("severity",),
-        most=1,
+        maximum=1,
         better="higher",
     ),
     Metric(
@@ -101,7 +101,7 @@ METRICS = (
         "Kolmogorov–Smirnov distance from the reference.",
         "1",
         ("column",),
-        most=1,
+        maximum=1,
         better="lower",
     ),
     Metric(
@@ -123,7 +123,7 @@ METRICS = (
         "Share of values that the reference never had.",
         "1",
         ("column",),
-        most=1,
+        maximum=1,
         better="lower",
     ),
     Metric(
@@ -131,7 +131,7 @@ METRICS = (
         "Rise of the share of missing values.",
         "1",
         ("column",),
-        most=1,
+        maximum=1,
         better="lower",
     ),
     Metric("freshness.lag_s", "Age of the newest row.", "s", ("partition",), better="lower"),
@@ -150,7 +150,7 @@ METRICS = (
         "How well one feature alone gives the label.",
         "1",
         ("column",),
-        most=1,
+        maximum=1,
         better="lower",
     ),
     Metric("partition.skew", "Largest partition over the mean one.", "1", ("key",), better="lower"),
@@ -166,6 +166,6 @@ STAGE = Stage(
     judged=("dataset",),
     packages=("great-expectations", "duckdb", "pandas", "pyarrow", "numpy"),
     uncacheable=_uncacheable,
-    flaws=_flaws,
+    conflicts=_conflicts,
     figures=figures,
 )

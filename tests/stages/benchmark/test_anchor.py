@@ -51,4 +51,4 @@ def test_an_anchor_takes_time_and_a_single_scenario() -> None:
     alone, both = options(), options(anchor="a.onnx", baseline="b.onnx")
     assert shortest(both) - shortest(alone) == pytest.approx(2 * 8 * 0.35)
     flawed = options(anchor="a.onnx", scenarios=[{"kind": "cold_start"}])
-    assert [path for path, _, _ in STAGE.flaws(flawed)] == [("anchor",)]
+    assert [path for path, _, _ in STAGE.conflicts(flawed)] == [("anchor",)]

@@ -23,7 +23,7 @@ def options(**given: Any) -> Benchmark:
 
 def test_the_shortest_block_works() -> None:
     plain = options()
-    assert list(STAGE.flaws(plain)) == []
+    assert list(STAGE.conflicts(plain)) == []
     assert {scenario.kind for scenario in plain.scenarios} == {
         "single",
         "ramp",
@@ -113,7 +113,7 @@ def test_wrong_options_are_refused(block: dict[str, Any]) -> None:
 def test_combinations_that_cannot_work_are_flaws(
     block: dict[str, Any], path: tuple[str | int, ...], says: str
 ) -> None:
-    found = list(STAGE.flaws(options(**block)))
+    found = list(STAGE.conflicts(options(**block)))
     assert [flaw[0] for flaw in found] == [path]
     assert says in found[0][1]
 

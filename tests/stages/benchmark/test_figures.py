@@ -4,7 +4,7 @@ from typing import Any
 
 from mlgate.evidence import Evidence, digest_of
 from mlgate.stages.benchmark import STAGE
-from mlgate.stages.benchmark.notes import notes
+from mlgate.stages.benchmark.advice import advice
 
 
 def evidence(**details: Any) -> Evidence:
@@ -48,20 +48,20 @@ def test_a_ramp_without_a_knee_says_so() -> None:
     assert figure.caption == "The promise holds up to 14,630 queries per second."
 
 
-def test_standings_are_of_the_models_that_were_measured() -> None:
+def test_summaries_are_of_the_models_that_were_measured() -> None:
     rows = [
         {"name": "candidate", "p99_ms": 1.0, "usd_per_million": None, "best": True},
         {"name": "baseline", "p99_ms": 2.0, "usd_per_million": 0.5},
     ]
-    found = STAGE.standings(evidence(provider="CPUExecutionProvider", configurations=rows))
-    assert [(one.model, one.where, dict(one.figures)) for one in found] == [
+    found = STAGE.summaries(evidence(provider="CPUExecutionProvider", configurations=rows))
+    assert [(one.model, one.where, dict(one.values)) for one in found] == [
         (digest_of(b"m"), "CPU", {"p99_ms": 1.0}),
         (digest_of(b"b"), "CPU", {"p99_ms": 2.0, "usd_per_million": 0.5}),
     ]
 
 
 def test_notes_are_advice_with_text_to_copy() -> None:
-    found = notes(
+    found = advice(
         evidence(
             ramp={"snippets": {"asyncio": "LIMIT = 3\n", "triton": "max_queue_size: 2\n"}},
             batching={"rate": 900.0, "max_batch": 8, "max_delay_us": 250, "response_ms": 3.0},
@@ -74,5 +74,5 @@ def test_notes_are_advice_with_text_to_copy() -> None:
     assert "max_queue_delay_microseconds: 250" in found[2].code
     assert "at most 8, waiting at most 250 µs" in found[2].text
     assert "4 instances take the stated traffic" in found[3].text
-    (none,) = notes(evidence(batching={"rate": 900.0, "recommended": "none"}))
+    (none,) = advice(evidence(batching={"rate": 900.0, "recommended": "none"}))
     assert none.text == "No batch and delay keep the promise at 900 rows a second."

@@ -162,16 +162,16 @@ def test_the_account_is_there_for_the_report(whole: tuple[Evidence, Path, Bench]
         ("batch", 8),
     ]
     assert {row["top"][0]["op"] for row in profiles} == {"MatMul"}
-    assert [note.title.split()[0] for note in STAGE.notes(evidence)] == [
+    assert [note.title.split()[0] for note in STAGE.advice(evidence)] == [
         "Shed",
         "Shed",
         "Scale",
         "Adaptive",
         "Warm",
     ]
-    assert STAGE.notes(Evidence(uses="benchmark", inputs={})) == ()
-    (standing,) = STAGE.standings(evidence)[:1]
-    assert standing.figures["p99_ms"] == pytest.approx(
+    assert STAGE.advice(Evidence(uses="benchmark", inputs={})) == ()
+    (summary,) = STAGE.summaries(evidence)[:1]
+    assert summary.values["p99_ms"] == pytest.approx(
         value(evidence, "latency_ms.p99", scenario="single")
     )
     assert "LIMIT" in str(evidence.details["ramp"])

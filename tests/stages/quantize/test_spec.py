@@ -19,8 +19,8 @@ def parsed(**changes: object) -> Quantize:
     return Quantize.model_validate({**GOOD, **changes}, strict=False)
 
 
-def flaws(**changes: object) -> list[str]:
-    return [message for _, message, _ in STAGE.flaws(parsed(**changes))]
+def conflicts(**changes: object) -> list[str]:
+    return [message for _, message, _ in STAGE.conflicts(parsed(**changes))]
 
 
 def test_defaults() -> None:
@@ -28,7 +28,7 @@ def test_defaults() -> None:
     assert options.evaluation is not None
     assert options.evaluation.confirm == 0.75
     assert not options.wants_latency
-    assert flaws() == []
+    assert conflicts() == []
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_refused_when_read(changes: dict[str, object]) -> None:
     ],
 )
 def test_flaws(changes: dict[str, object], said: str) -> None:
-    assert any(said in message for message in flaws(**changes))
+    assert any(said in message for message in conflicts(**changes))
 
 
 def test_agreement_alone_needs_no_label() -> None:
     unlabelled = {"evaluation": "e.parquet", "gates": [{"metric": "agreement", "min": 0.9}]}
-    assert flaws(**unlabelled) == []
+    assert conflicts(**unlabelled) == []
     unlabelled["gates"] = [{"metric": "accuracy", "min": 0.9}]
-    assert any("needs a label" in message for message in flaws(**unlabelled))
+    assert any("needs a label" in message for message in conflicts(**unlabelled))
 
 
 def test_a_latency_gate_turns_latency_on() -> None:

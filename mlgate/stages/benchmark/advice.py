@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import JsonValue
 
 from mlgate.evidence import Evidence
-from mlgate.figure import Note
+from mlgate.figure import Advice
 
 _SNIPPETS = {
     "asyncio": "Shed load in asyncio",
@@ -14,13 +14,13 @@ _SNIPPETS = {
 }
 
 
-def notes(evidence: Evidence) -> tuple[Note, ...]:
+def advice(evidence: Evidence) -> tuple[Advice, ...]:
     """What follows from what was measured, in a fixed order; nothing without its figures."""
     details = evidence.details
     return (*_shedding(details), *_batching(details), *_pool(details))
 
 
-def _shedding(details: Mapping[str, JsonValue]) -> Iterator[Note]:
+def _shedding(details: Mapping[str, JsonValue]) -> Iterator[Advice]:
     ramp = details.get("ramp")
     snippets = ramp.get("snippets") if isinstance(ramp, dict) else None
     if not isinstance(snippets, dict):
@@ -30,17 +30,17 @@ def _shedding(details: Mapping[str, JsonValue]) -> Iterator[Note]:
             text = (
                 "The limit is the number of requests inside at the knee, tried at twice its rate."
             )
-            yield Note(title=title, text=text, code=str(snippets[name]))
+            yield Advice(title=title, text=text, code=str(snippets[name]))
 
 
-def _batching(details: Mapping[str, JsonValue]) -> Iterator[Note]:
+def _batching(details: Mapping[str, JsonValue]) -> Iterator[Advice]:
     found = details.get("batching")
     if not isinstance(found, dict):
         return
     rate = _number(found.get("rate"))
     if found.get("max_batch") is None:
         text = f"No batch and delay keep the promise at {rate:,.0f} rows a second."
-        yield Note(title="Adaptive batching", text=text)
+        yield Advice(title="Adaptive batching", text=text)
         return
     batch, delay = int(_number(found["max_batch"])), int(_number(found.get("max_delay_us")))
     response = _number(found.get("response_ms"))
@@ -53,17 +53,17 @@ def _batching(details: Mapping[str, JsonValue]) -> Iterator[Note]:
         f"max_batch_size: {batch}\ndynamic_batching {{\n"
         f"  max_queue_delay_microseconds: {delay}\n}}\n"
     )
-    yield Note(title="Adaptive batching (Triton, config.pbtxt)", text=text, code=code)
+    yield Advice(title="Adaptive batching (Triton, config.pbtxt)", text=text, code=code)
 
 
-def _pool(details: Mapping[str, JsonValue]) -> Iterator[Note]:
+def _pool(details: Mapping[str, JsonValue]) -> Iterator[Advice]:
     pool = details.get("warm_pool")
     if isinstance(pool, dict):
         text = (
             f"{_number(pool.get('instances')):g} instances take the stated traffic while another "
             f"one starts, which took {_number(pool.get('slowest_start_s')):.2f} s at worst."
         )
-        yield Note(title="Warm pool", text=text)
+        yield Advice(title="Warm pool", text=text)
 
 
 def _number(value: JsonValue) -> float:

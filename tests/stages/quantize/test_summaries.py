@@ -20,8 +20,8 @@ def test_the_winner_and_the_source_stand_with_what_both_were_measured_on() -> No
         ),
         outputs={"best_effort": Artifact(name="m.onnx", digest=MADE, size_bytes=1)},
     )
-    assert [(one.model, one.name, dict(one.figures)) for one in STAGE.standings(evidence)] == [
+    assert [(one.model, one.name, dict(one.values)) for one in STAGE.summaries(evidence)] == [
         (MADE, "m.onnx", {"accuracy": 0.9}),
         (SOURCE, "source", {"accuracy": 0.95}),
     ]
-    assert STAGE.standings(Evidence(uses="quantize", inputs={})) == ()
+    assert STAGE.summaries(Evidence(uses="quantize", inputs={})) == ()
