@@ -7,11 +7,11 @@ machine then cancels, and what is left is the model's own.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, median
 from typing import Final
 
 from mlgate.evidence import rounded
 from mlgate.gate import GateResult, Outcome
+from mlgate.statistics.trends import theil_sen
 
 LEAST_POINTS: Final = 8
 LEAST_DAYS: Final = 1.0
@@ -51,15 +51,11 @@ def weekly_growth(
     apart = points[-1][0] - points[0][0] if points else 0.0
     if apart < LEAST_DAYS:  # noise of minutes, drawn out to a week, is no growth
         return Trend(None, None, None, len(points), apart)
-    slopes = sorted(
-        (later[1] - earlier[1]) / (later[0] - earlier[0])
-        for i, later in enumerate(points)
-        for earlier in points[:i]
-        if later[0] > earlier[0]
+    slope, low, high = theil_sen(
+        [day for day, _ in points], [logarithm for _, logarithm in points], confidence
     )
-    low, high = _interval(slopes, len(points), confidence)
     return Trend(
-        growth=_weekly(median(slopes)),
+        growth=_weekly(slope),
         low=None if low is None else _weekly(low),
         high=None if high is None else _weekly(high),
         n=len(points),
@@ -122,15 +118,3 @@ def _span(days: float) -> str:
 def _weekly(slope: float) -> float:
     """Growth of seven days from a slope of logarithms a day; beyond all numbers it is 1e300."""
     return rounded(math.expm1(min(7 * slope, 690.0))) + 0.0
-
-
-def _interval(
-    slopes: Sequence[float], n: int, confidence: float
-) -> tuple[float | None, float | None]:
-    """Slopes between which Kendall's S is not surprising, from its normal approximation."""
-    reach = NormalDist().inv_cdf(confidence) * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    lower = math.floor((len(slopes) - reach) / 2) - 1
-    upper = math.ceil((len(slopes) + reach) / 2)
-    low = slopes[lower] if lower >= 0 else None
-    high = slopes[upper] if upper < len(slopes) else None
-    return low, high

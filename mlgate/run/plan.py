@@ -9,11 +9,12 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mlgate import __version__
 from mlgate.errors import StageError, UsageError, about
@@ -25,6 +26,8 @@ from mlgate.spec.problems import near
 from mlgate.spec.spec import Spec
 from mlgate.stage import Input, Located, Options, Stage, inputs_of
 from mlgate.stages import STAGES
+
+_ROOM: Final = re.compile(r"^\s*(?:from|import) mlgate\.(\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -186,14 +189,38 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 @functools.cache
 def implementation(module: str) -> str:
-    """Digest of a stage's own source: a mended stage measures again, whatever its version says."""
+    """Digest of a stage's source and of every room that it is built on.
+
+    A mended stage measures again, whatever its version says, and so does one whose reader of rows
+    or whose intervals were mended.
+    """
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
         return module
+    sources = sorted(Path(found.origin).parent.rglob("*.py"))
+    if module.startswith("mlgate."):
+        sources = covered_sources(sources)
     hashed = hashlib.sha256()
-    for path in sorted(Path(found.origin).parent.rglob("*.py")):
+    for path in sources:
         hashed.update(path.read_bytes())
     return f"sha256:{hashed.hexdigest()}"
+
+
+def covered_sources(sources: list[Path]) -> list[Path]:
+    """`sources` and those of all rooms (`mlgate.data`, `mlgate.gate`, …) that they import."""
+    house = Path(__file__).parent.parent
+    rooms: set[str] = set()
+    waiting = list(sources)
+    while waiting:
+        for name in _ROOM.findall(waiting.pop().read_text(encoding="utf-8")):
+            if name in rooms or name == "stages":
+                continue
+            rooms.add(name)
+            room = house / name
+            own = sorted(room.rglob("*.py")) if room.is_dir() else [room.with_suffix(".py")]
+            sources += own
+            waiting += own
+    return sorted(set(sources))
 
 
 def why_missed(parts: dict[str, Any], last: dict[str, Any] | None) -> str:

@@ -26,8 +26,8 @@ from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.scenarios import Ramping
 from mlgate.stages.benchmark.session import open_session, ports_of
 from mlgate.stages.benchmark.spec import Ramp
-from mlgate.stages.benchmark.statistics import percentile_of
 from mlgate.stages.benchmark.target import Target
+from mlgate.statistics.quantiles import percentile_of
 from tests.stages.benchmark.onnx_models import write_chain
 
 SERVICE = 1_000_000

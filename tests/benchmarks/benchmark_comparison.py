@@ -22,7 +22,8 @@ from mlgate.stages.benchmark.compare import Arm, Epoch
 from mlgate.stages.benchmark.inputs import make_feeds
 from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.session import Prepared, expect, open_session, ports_of, prepare
-from mlgate.stages.benchmark.statistics import look_sizes, percentile_of
+from mlgate.statistics.multiplicity import look_sizes
+from mlgate.statistics.quantiles import percentile_of
 from tests.stages.benchmark.onnx_models import write_chain
 
 Plant = Callable[[Epoch], Epoch]

@@ -19,7 +19,7 @@ from mlgate.stages.benchmark.inputs import make_feeds
 from mlgate.stages.benchmark.load import closed_loop, open_loop, steady
 from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.session import expect, open_session, ports_of, prepare
-from mlgate.stages.benchmark.statistics import percentile_of
+from mlgate.statistics.quantiles import percentile_of
 from tests.stages.benchmark.onnx_models import write_chain
 
 

@@ -40,8 +40,9 @@ from mlgate.stages.benchmark.recording import Recording, decode
 from mlgate.stages.benchmark.run import LATENCIES, measure
 from mlgate.stages.benchmark.session import Prepared
 from mlgate.stages.benchmark.spec import Benchmark
-from mlgate.stages.benchmark.statistics import binomial_cdf, look_sizes
 from mlgate.stages.benchmark.target import Target, target_of
+from mlgate.statistics.binomial import binomial_cdf
+from mlgate.statistics.multiplicity import look_sizes
 from tests.stages.benchmark.onnx_models import write_chain
 
 PER_PROCESS: Final = 10

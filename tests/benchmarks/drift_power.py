@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mlgate.stages.validate.drift.distances import js, ks, psi
+from mlgate.statistics.distances import js, ks, psi
 
 BINS = 10
 CUTS = stats.norm.ppf(np.linspace(0, 1, BINS + 1)[1:-1])

@@ -39,8 +39,8 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mlgate.stages.quantize.comparison import proportion
 from mlgate.stages.quantize.session import Session
+from mlgate.statistics.binomial import clopper_pearson
 from tests.benchmarks.quantize_suite import POINT, TITLES, held_out, models, right, rows, searched
 
 CALIBRATION = 256
@@ -179,7 +179,7 @@ def failures(tool: str, group: list[Found]) -> Iterator[str]:
     good = [found for found in group if found["approved"]]
     for word in ("fails", "proven"):
         count = sum(found[word] for found in good)
-        high = proportion(count, len(good), 0.95)[2] if good else 1.0
+        high = clopper_pearson(count, len(good), 0.95)[2] if good else 1.0
         yield (
             f"{tool}: of {len(good)} winners, {count} lose over a point on held-out rows"
             f"{', proven' if word == 'proven' else ''}; the rate is at most {100 * high:.1f} % "

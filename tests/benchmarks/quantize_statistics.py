@@ -16,8 +16,8 @@ from typing import Any, cast
 import numpy as np
 
 from mlgate.gate import Gate
-from mlgate.stages.quantize.comparison import Pairs
 from mlgate.stages.quantize.looks import Look, confirm_looks
+from mlgate.statistics.paired import Pairs
 
 CONFIDENCE = 0.95
 CASES = ((2, 0.07), (2, 0.03), (1, 0.03), (1, 0.01), (0, 0.01), (0, 0.03))

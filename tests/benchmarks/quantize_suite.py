@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from mlgate.stages.quantize.comparison import Pairs
 from mlgate.stages.quantize.session import Session
+from mlgate.statistics.paired import Pairs
 from tests.stages.quantize.jobs import quantize
 
 POINT = 0.01

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from mlgate.metrics.values import shared
 from mlgate.stages.quantize.codes import Rotation, aware_codes, product_codes, sizes
-from mlgate.stages.quantize.metrics import shared
 from mlgate.stages.quantize.vectors import nearest
 
 Found = tuple[str, np.ndarray, int]

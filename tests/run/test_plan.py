@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mlgate
 from mlgate.check import prepare
 from mlgate.errors import UsageError
-from mlgate.run.plan import Key, Plan, resolve, versions, why_missed
+from mlgate.run.plan import Key, Plan, covered_sources, resolve, versions, why_missed
 from mlgate.spec.lint import load
 from mlgate.stages import STAGES
 from tests.probed import ROOT
@@ -172,3 +173,11 @@ def test_no_password_is_said_when_a_url_changed() -> None:
 
 def test_versions_of_what_is_not_installed_are_left_out() -> None:
     assert list(versions(["pydantic", "no-such-distribution"])) == ["mlgate", "pydantic"]
+
+
+def test_a_key_covers_the_rooms_that_a_stage_is_built_on() -> None:
+    house = Path(mlgate.__file__).parent
+    covered = covered_sources([house / "stages" / "quantize" / "run.py"])
+    for room in ("metrics", "statistics"):
+        assert set((house / room).rglob("*.py")) <= set(covered)
+    assert not [path for path in covered if "benchmark" in path.parts]

@@ -22,7 +22,7 @@ from mlgate.stages.benchmark.recording import Recording
 from mlgate.stages.benchmark.scenarios import Comparing, Load
 from mlgate.stages.benchmark.session import Feed, QueryFailed, open_session
 from mlgate.stages.benchmark.spec import LongTail
-from mlgate.stages.benchmark.statistics import percentile_of
+from mlgate.statistics.quantiles import percentile_of
 
 
 def account(run: Campaign, recording: Recording, findings: Findings) -> dict[str, JsonValue]:

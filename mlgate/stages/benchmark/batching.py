@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mlgate.stages.benchmark.statistics import percentile_of
+from mlgate.statistics.quantiles import percentile_of
 
 Integers = npt.NDArray[np.int64]
 

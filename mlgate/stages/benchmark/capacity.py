@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from mlgate.errors import StageError
 from mlgate.stages.benchmark.load import Trace
-from mlgate.stages.benchmark.statistics import Estimate, mean_estimate, percentile_of
+from mlgate.statistics.intervals import Estimate
+from mlgate.statistics.means import mean_estimate
+from mlgate.statistics.quantiles import percentile_of
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -18,12 +18,10 @@ import numpy.typing as npt
 
 from mlgate.stages.benchmark.load import interrupted, steady
 from mlgate.stages.benchmark.session import ORT_ERRORS, Prepared, failed_query
-from mlgate.stages.benchmark.statistics import (
-    Estimate,
-    percentile_of,
-    tail_ratio_estimate,
-    trimmed_estimate,
-)
+from mlgate.statistics.bootstrap import tail_ratio_estimate
+from mlgate.statistics.intervals import Estimate
+from mlgate.statistics.means import trimmed_estimate
+from mlgate.statistics.quantiles import percentile_of
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,8 @@ from mlgate.evidence import Bounds, Comparison, Measurement, measured, rounded, 
 from mlgate.stages.benchmark import compare
 from mlgate.stages.benchmark.measurements import estimated, open_ended
 from mlgate.stages.benchmark.recording import Recording
-from mlgate.stages.benchmark.statistics import PERCENTILES, Estimate, percentile_estimate
+from mlgate.statistics.intervals import Estimate
+from mlgate.statistics.quantiles import PERCENTILES, percentile_estimate
 
 Labels = Mapping[str, object]
 

@@ -1,6 +1,6 @@
 """What an answer costs: price over rate, with the rate's interval carried along."""
 
-from mlgate.stages.benchmark.statistics import Estimate
+from mlgate.statistics.intervals import Estimate
 
 
 def usd_per_million(

@@ -11,15 +11,10 @@ from mlgate.stages.benchmark.capacity import Capacity, Step, capacity_of
 from mlgate.stages.benchmark.cold_start import PHASES as STARTS
 from mlgate.stages.benchmark.device import PHASES
 from mlgate.stages.benchmark.recording import Recording
-from mlgate.stages.benchmark.statistics import (
-    PERCENTILES,
-    Estimate,
-    batch_rates,
-    mean_estimate,
-    percentile_estimate,
-    queries_needed,
-    spent,
-)
+from mlgate.statistics.intervals import Estimate
+from mlgate.statistics.means import batch_rates, mean_estimate
+from mlgate.statistics.multiplicity import spent
+from mlgate.statistics.quantiles import PERCENTILES, percentile_estimate, queries_needed
 
 Labels = Mapping[str, object]
 

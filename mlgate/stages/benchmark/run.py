@@ -44,7 +44,6 @@ from mlgate.stages.benchmark.spec import (
 from mlgate.stages.benchmark.spec import (
     ColdStart as ColdStartSpec,
 )
-from mlgate.stages.benchmark.statistics import PERCENTILES, look_sizes
 from mlgate.stages.benchmark.target import (
     Target,
     content_digest,
@@ -52,6 +51,8 @@ from mlgate.stages.benchmark.target import (
     runtime_of,
     target_of,
 )
+from mlgate.statistics.multiplicity import look_sizes
+from mlgate.statistics.quantiles import PERCENTILES
 
 LATENCIES: Final = "latencies.bin"
 _RAMP_ROUNDS: Final = (1.0, 5 / 3, 8 / 3)

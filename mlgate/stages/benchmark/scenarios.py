@@ -28,8 +28,9 @@ from mlgate.stages.benchmark.spec import (
     Single,
     Slo,
 )
-from mlgate.stages.benchmark.statistics import look_sizes, queries_needed
 from mlgate.stages.benchmark.target import Target
+from mlgate.statistics.multiplicity import look_sizes
+from mlgate.statistics.quantiles import queries_needed
 
 Integers = npt.NDArray[np.int64]
 

@@ -87,7 +87,7 @@ STAGE = Stage(
     measure=_measure,
     metrics=METRICS,
     outputs={"model": "model", "best_effort": "model", "index": "file", "cascade": "file"},
-    packages=("onnx", "onnxruntime", "numpy", "pyarrow"),
+    packages=("onnx", "onnxruntime", "numpy", "pyarrow", "scipy"),
     # Kernels differ between processors, and with them the answers of an int8 model.
     exclusive=lambda options: options.wants_latency,
     hardware=True,

@@ -5,15 +5,17 @@ import math
 from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Measurement, digest_of, rounded
-from mlgate.stages.quantize import metrics, ranges
-from mlgate.stages.quantize.comparison import Pairs, holm
+from mlgate.metrics import values as metrics
+from mlgate.metrics.scoring import Seen
+from mlgate.metrics.tasks import class_names, paired_answers, truth_of
+from mlgate.stages.quantize import ranges
 from mlgate.stages.quantize.looks import Look
 from mlgate.stages.quantize.prepare import Prepared
 from mlgate.stages.quantize.provenance import instruction_sets
-from mlgate.stages.quantize.scoring import Seen
 from mlgate.stages.quantize.search import Search
-from mlgate.stages.quantize.tasks import class_names, paired_answers, truth_of
 from mlgate.stages.quantize.trial import Bench, Trial
+from mlgate.statistics.multiplicity import holm
+from mlgate.statistics.paired import Pairs
 
 
 def details(

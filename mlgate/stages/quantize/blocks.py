@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlgate.errors import StageError
+from mlgate.metrics.scoring import Seen
 from mlgate.stages.quantize.looks import Look
 from mlgate.stages.quantize.samples import Samples
-from mlgate.stages.quantize.scoring import Seen
 from mlgate.stages.quantize.session import Array, Session
 
 Answers = dict[str, Array]

@@ -10,11 +10,11 @@ from pydantic import JsonValue
 
 from mlgate.errors import StageError
 from mlgate.evidence import canonical, rounded, unmeasured
-from mlgate.stages.quantize.comparison import Pairs
-from mlgate.stages.quantize.metrics import Flags, Floats, answers, probabilities
-from mlgate.stages.quantize.scoring import Row, Scoring, Seen, paired, share
+from mlgate.metrics.scoring import Row, Scoring, Seen, paired, share
+from mlgate.metrics.tasks import truth_of
+from mlgate.metrics.values import Flags, Floats, answers, probabilities
 from mlgate.stages.quantize.spec import Cascade
-from mlgate.stages.quantize.tasks import truth_of
+from mlgate.statistics.paired import Pairs
 
 
 @dataclass(frozen=True)

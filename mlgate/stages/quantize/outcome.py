@@ -7,9 +7,9 @@ from pydantic import JsonValue
 
 from mlgate.evidence import Artifact, Comparison, Evidence, Measurement, digest_of
 from mlgate.gate import GateResult, Outcome, judge_all
+from mlgate.metrics.scoring import Row
 from mlgate.stage import Job
 from mlgate.stages.quantize.provenance import tools
-from mlgate.stages.quantize.scoring import Row
 from mlgate.stages.quantize.spec import Quantize
 from mlgate.stages.quantize.trial import evidence_of
 

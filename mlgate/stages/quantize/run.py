@@ -16,15 +16,18 @@ from pydantic import JsonValue
 
 from mlgate.errors import StageError, about
 from mlgate.evidence import Evidence, digest_of, measured
+from mlgate.metrics.custom import load
+from mlgate.metrics.options import PythonMetric
+from mlgate.metrics.scoring import Row, Scoring, Seen
+from mlgate.metrics.tasks import score, truth_of
+from mlgate.metrics.values import answers
 from mlgate.quantity import seconds
 from mlgate.stage import Job, Progress
 from mlgate.stages.quantize import account, graph
 from mlgate.stages.quantize.calibrate import calibrate
 from mlgate.stages.quantize.candidates import Candidate, Workshop, ladder
 from mlgate.stages.quantize.cascade import Operating, operate
-from mlgate.stages.quantize.custom import load
 from mlgate.stages.quantize.looks import Look
-from mlgate.stages.quantize.metrics import answers
 from mlgate.stages.quantize.outcome import (
     judged,
     verdict_details,
@@ -34,11 +37,9 @@ from mlgate.stages.quantize.outcome import (
 from mlgate.stages.quantize.parts import Parts, probe_of, read_parts
 from mlgate.stages.quantize.prepare import Prepared, prepare
 from mlgate.stages.quantize.provenance import origin
-from mlgate.stages.quantize.scoring import Row, Scoring, Seen
 from mlgate.stages.quantize.search import Search
 from mlgate.stages.quantize.session import Session
-from mlgate.stages.quantize.spec import PythonMetric, Quantize
-from mlgate.stages.quantize.tasks import score, truth_of
+from mlgate.stages.quantize.spec import Quantize
 from mlgate.stages.quantize.trial import Bench, Trial
 from mlgate.stages.quantize.vectors import measure_vectors
 

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from mlgate.evidence import Frozen
+from mlgate.metrics.options import CommandMetric, PythonMetric, Task
 from mlgate.stage import Dataset, Duration, FileInput, ModelInput, Options
 
 Scheme = Literal[
@@ -19,7 +20,6 @@ Scheme = Literal[
     "fp16",
 ]
 Step = Literal["preprocess", "equalize", "bias-correct"]
-Task = Literal["classification", "regression", "embedding", "detection", "text"]
 
 
 class Evaluation(Dataset):
@@ -48,30 +48,6 @@ class Calibration(Dataset):
     """Rows that show the model's activations; labels are not needed."""
 
     samples: int = Field(128, ge=1, description="Rows used, chosen by a seeded rule.")
-
-
-class PythonMetric(Frozen):
-    """A function in a Python file, run in the stage's own process.
-
-    It takes `outputs`, a dict of NumPy arrays, and `labels`, an array or None; it returns one
-    number per sample (an array) or one number.
-    """
-
-    python: FileInput = Field(description="The Python file.")
-    function: str = Field(
-        "metric", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="The function in it."
-    )
-
-
-class CommandMetric(Frozen):
-    """A program, run without a shell; the path of an `.npz` file is added as the last argument.
-
-    The file holds every output by its name and the labels as `labels`. The program prints one
-    number per sample and line.
-    """
-
-    command: tuple[str, ...] = Field(min_length=1, description="Program and arguments.")
-    timeout: Duration = Field("1m", description="A run that takes longer is an error.")
 
 
 class Cascade(Frozen):

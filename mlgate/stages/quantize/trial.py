@@ -14,9 +14,10 @@ import numpy as np
 
 from mlgate.evidence import Comparison, Evidence, Measurement, measured, rounded
 from mlgate.gate import Gate, GateResult, Outcome, judge
+from mlgate.metrics.scoring import Row, Scoring, bounds_of
+from mlgate.metrics.tasks import paired_answers, score
 from mlgate.stages.quantize.blocks import Blocks, joined
 from mlgate.stages.quantize.candidates import Candidate
-from mlgate.stages.quantize.comparison import Interval, Pairs, percentiles, resample
 from mlgate.stages.quantize.looks import (
     Look,
     allowed,
@@ -27,9 +28,10 @@ from mlgate.stages.quantize.looks import (
 )
 from mlgate.stages.quantize.parts import Parts
 from mlgate.stages.quantize.samples import Samples
-from mlgate.stages.quantize.scoring import Row, Scoring, bounds_of
 from mlgate.stages.quantize.session import Array, Feeds, Session, latencies_ms
-from mlgate.stages.quantize.tasks import paired_answers, score
+from mlgate.statistics.bootstrap import percentiles, resample
+from mlgate.statistics.intervals import Interval
+from mlgate.statistics.paired import Pairs
 
 _GIVE_UP: Final = 0.9  # level of the interval that a candidate ends at, when it is beyond the limit
 _SIZE: Final = frozenset({"size_bytes", "size_ratio"})

@@ -16,15 +16,15 @@ from pydantic import JsonValue
 from mlgate.errors import StageError
 from mlgate.evidence import Comparison, Evidence, digest_of, measured, rounded
 from mlgate.gate import Outcome, judge
+from mlgate.metrics.scoring import Row
+from mlgate.metrics.values import shared
 from mlgate.stage import Job, Progress
 from mlgate.stages.quantize.codes import Codes, Kind, Rotation, aware_codes, product_codes, sizes
-from mlgate.stages.quantize.comparison import FEWEST, percentiles, resample
-from mlgate.stages.quantize.metrics import shared
 from mlgate.stages.quantize.outcome import judged, verdict_details, whole, written
-from mlgate.stages.quantize.scoring import Row
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Quantize, Vectors
 from mlgate.stages.quantize.trial import evidence_of
+from mlgate.statistics.bootstrap import FEWEST, percentiles, resample
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.intp]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from mlgate.errors import StageError
 from mlgate.stages.validate.dataset.table import Table, quoted, reading
-from mlgate.stages.validate.drift.distances import Statistic, normal
 from mlgate.stages.validate.drift.profile import Categorical, Ordered, Profile, Withheld
 from mlgate.stages.validate.drift.profiling import number
+from mlgate.statistics.distances import Statistic, normal
 
 _CLASSES: Final = 50
 _GROUPS: Final = 10

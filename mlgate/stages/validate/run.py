@@ -30,7 +30,6 @@ from mlgate.stages.validate.contracts.contract import Contract
 from mlgate.stages.validate.dataset.table import Table, connect, open_table, quoted
 from mlgate.stages.validate.drift import comparison as drifts
 from mlgate.stages.validate.drift import profile as profiles
-from mlgate.stages.validate.drift.distances import Statistic
 from mlgate.stages.validate.drift.profile import Profile
 from mlgate.stages.validate.drift.profiling import build
 from mlgate.stages.validate.freshness import freshness
@@ -38,6 +37,7 @@ from mlgate.stages.validate.leakage import leakage
 from mlgate.stages.validate.skew import skew
 from mlgate.stages.validate.snapshot import snapshot
 from mlgate.stages.validate.spec import Validate
+from mlgate.statistics.distances import Statistic
 
 if TYPE_CHECKING:
     from mlgate.stages.validate.expectations.batches import Batch

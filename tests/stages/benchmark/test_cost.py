@@ -3,7 +3,7 @@
 import pytest
 
 from mlgate.stages.benchmark.cost import usd_per_million
-from mlgate.stages.benchmark.statistics import Estimate
+from mlgate.statistics.intervals import Estimate
 
 
 def test_cost_of_a_known_machine() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlgate.stages.benchmark import schedule
-from mlgate.stages.benchmark.statistics import discardable
+from mlgate.statistics.quantiles import discardable
 
 loadgen = pytest.importorskip("mlperf_loadgen", reason="mlcommons-loadgen is the oracle")
 

@@ -12,7 +12,7 @@ from mlgate.errors import StageError
 from mlgate.evidence import Evidence
 from mlgate.gate import judge_all
 from mlgate.stages.quantize import STAGE
-from mlgate.stages.quantize.comparison import Pairs
+from mlgate.statistics.paired import Pairs
 from tests.stages.quantize.jobs import job_of, quantize
 from tests.stages.quantize.models import balanced, convolutional, save, write_rows
 

@@ -8,8 +8,8 @@ from sklearn.metrics import mutual_info_score, roc_auc_score
 
 from mlgate.errors import StageError
 from mlgate.stages.validate.drift import profiling
-from mlgate.stages.validate.drift.distances import Statistic
 from mlgate.stages.validate.leakage import Leakage, leakage
+from mlgate.statistics.distances import Statistic
 from tests.stages.validate.tables import Tables
 
 ROWS = 8000

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlgate.errors import StageError
-from mlgate.stages.validate.drift import distances
-from mlgate.stages.validate.drift.distances import Statistic
 from mlgate.stages.validate.drift.profile import (
     Categorical,
     Ordered,
@@ -17,6 +15,8 @@ from mlgate.stages.validate.drift.profile import (
     Withheld,
     single_values,
 )
+from mlgate.statistics import distances
+from mlgate.statistics.distances import Statistic
 
 Metric = Literal["psi", "js", "ks", "wasserstein", "new_values", "null_rate"]
 METRICS: Final[tuple[Metric, ...]] = (

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mlgate.stages.quantize import metrics
+from mlgate.metrics import values as metrics
 
 
 @given(st.integers(0, 10_000), st.integers(2, 80), st.booleans())

@@ -14,17 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlgate.evidence import Bounds, Comparison, Measurement, measured, rounded, unmeasured
-from mlgate.stages.quantize.comparison import (
-    FEWEST,
-    Interval,
-    Pairs,
-    Statistic,
-    percentiles,
-    proportion,
-    resample,
-)
-from mlgate.stages.quantize.custom import Custom
-from mlgate.stages.quantize.spec import Task
+from mlgate.metrics.custom import Custom
+from mlgate.metrics.options import Task
+from mlgate.statistics.binomial import clopper_pearson
+from mlgate.statistics.bootstrap import FEWEST, Statistic, percentiles, resample
+from mlgate.statistics.intervals import Interval
+from mlgate.statistics.paired import Pairs
 
 Array = NDArray[Any]
 Flags = NDArray[np.bool_]
@@ -111,7 +106,7 @@ def share(scoring: Scoring, name: str, right: Flags, labels: Mapping[str, str]) 
     if n == 0:
         return unmeasured(name, "no sample to measure it on", labels=labels)
     hits = float(np.count_nonzero(right))
-    bounds = [(c, *proportion(hits * k, n * k, level)[1:]) for c, level in scoring.levels]
+    bounds = [(c, *clopper_pearson(hits * k, n * k, level)[1:]) for c, level in scoring.levels]
     return measured(name, hits / n, labels=labels, bounds=bounds, n=n)
 
 
@@ -131,7 +126,7 @@ def paired(
         # The change and what it is a share of, each at half the error: both hold at `level`.
         half = (1 + level) / 2
         _, low, high = pairs.interval(half)
-        least = max(proportion(had * k, n * k, half)[1], 1e-12)
+        least = max(clopper_pearson(had * k, n * k, half)[1], 1e-12)
         ratios.append((c, max(0.0, 1 + min(low / least, low)), 1 + max(high / least, high)))
     yield Comparison(
         name=name,

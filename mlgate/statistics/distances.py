@@ -9,11 +9,12 @@ units at the lower end of an interval and as for rows at the upper one. Interval
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlgate.statistics.binomial import newcombe, two_sided, wilson
 
 Counts = Sequence[int] | NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -169,7 +170,7 @@ def wasserstein(
     area = float(np.sum(width * (spread[:-1] + spread[1:]) / 2)) / scale
 
     def interval(confidence: float) -> tuple[float, float]:
-        half = slack + (_z(confidence) + _MEAN_OF_ABSOLUTE_NORMAL) * area
+        half = slack + (two_sided(confidence) + _MEAN_OF_ABSOLUTE_NORMAL) * area
         return max(0.0, value - half), value + half
 
     return Statistic(value, int(min(n, m)), interval)
@@ -182,27 +183,10 @@ def share(part: float, n: float) -> Statistic:
 
 def rise(part: float, n: float, later_part: float, m: float) -> Statistic:
     """How much a proportion rose (negative: fell), with Newcombe's interval (1998, method 10)."""
-    p, q = part / n, later_part / m
-
-    def interval(confidence: float) -> tuple[float, float]:
-        (low, high), (later_low, later_high) = (
-            wilson(part, n, confidence),
-            wilson(later_part, m, confidence),
-        )
-        return (
-            q - p - math.hypot(q - later_low, high - p),
-            q - p + math.hypot(later_high - q, p - low),
-        )
-
-    return Statistic(q - p, int(min(n, m)), interval)
-
-
-def wilson(part: float, n: float, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval of a proportion."""
-    z, p = _z(confidence), part / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))
+    value = later_part / m - part / n
+    return Statistic(
+        value, int(min(n, m)), lambda confidence: newcombe(part, n, later_part, m, confidence)
+    )
 
 
 def _paired(
@@ -235,7 +219,7 @@ def normal(
     """
 
     def interval(confidence: float) -> tuple[float, float]:
-        half = _z(confidence) * deviation
+        half = two_sided(confidence) * deviation
         return min(max(value - half, 0.0), ceiling), min(max(value + extra + half, 0.0), ceiling)
 
     return Statistic(min(max(value, 0.0), ceiling), n, interval)
@@ -260,7 +244,3 @@ def _deviation(counts: Floats, ends: Floats, single: NDArray[np.bool_]) -> float
     within = np.where(single, 0.0, np.diff(ends) ** 2 / 12)
     mean = float(np.sum(p * middle))
     return math.sqrt(float(np.sum(p * ((middle - mean) ** 2 + within))))
-
-
-def _z(confidence: float) -> float:
-    return NormalDist().inv_cdf((1 + confidence) / 2)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from mlgate.stages.validate.drift.distances import (
+from mlgate.statistics.binomial import wilson
+from mlgate.statistics.distances import (
     Statistic,
     js,
     ks,
@@ -19,7 +20,6 @@ from mlgate.stages.validate.drift.distances import (
     rise,
     share,
     wasserstein,
-    wilson,
 )
 
 BINS = 10

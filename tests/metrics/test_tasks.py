@@ -7,11 +7,11 @@ import pytest
 
 from mlgate.errors import StageError
 from mlgate.evidence import Comparison, Evidence, Measurement
+from mlgate.metrics.scoring import Scoring, Seen
+from mlgate.metrics.tasks import score
 from mlgate.stages.quantize.cascade import operate
 from mlgate.stages.quantize.figures import figures
-from mlgate.stages.quantize.scoring import Scoring, Seen
 from mlgate.stages.quantize.spec import Cascade
-from mlgate.stages.quantize.tasks import score
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binomtest
 
-from mlgate.stages.quantize.comparison import Pairs, holm, percentiles, proportion, resample
+from mlgate.statistics.binomial import clopper_pearson
+from mlgate.statistics.bootstrap import percentiles, resample
+from mlgate.statistics.multiplicity import holm
+from mlgate.statistics.paired import Pairs
 
 counts = st.integers(0, 400).flatmap(
     lambda n: st.tuples(st.integers(0, n), st.integers(0, n)).map(
@@ -22,7 +25,7 @@ counts = st.integers(0, 400).flatmap(
 @settings(max_examples=150, deadline=None)
 def test_a_share_has_exact_bounds(n: int, share: float, c: float) -> None:
     k = round(share * n)
-    _, low, high = proportion(k, n, c)
+    _, low, high = clopper_pearson(k, n, c)
     assert low == pytest.approx(beta.ppf(1 - c, k, n - k + 1) if k else 0, abs=1e-8)
     assert high == pytest.approx(beta.ppf(c, k + 1, n - k) if k < n else 1, abs=1e-8)
 

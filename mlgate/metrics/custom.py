@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlgate.errors import StageError
+from mlgate.metrics.options import CommandMetric, PythonMetric
 from mlgate.quantity import seconds
-from mlgate.stages.quantize.spec import CommandMetric, PythonMetric
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]

@@ -8,10 +8,10 @@ import numpy as np
 
 from mlgate.errors import StageError
 from mlgate.evidence import unmeasured
-from mlgate.stages.quantize import metrics
-from mlgate.stages.quantize.comparison import Pairs, Statistic
-from mlgate.stages.quantize.custom import Custom
-from mlgate.stages.quantize.scoring import (
+from mlgate.metrics import values as metrics
+from mlgate.metrics.custom import Custom
+from mlgate.metrics.options import Task
+from mlgate.metrics.scoring import (
     Array,
     Flags,
     Index,
@@ -24,7 +24,8 @@ from mlgate.stages.quantize.scoring import (
     paired,
     share,
 )
-from mlgate.stages.quantize.spec import Task
+from mlgate.statistics.bootstrap import Statistic
+from mlgate.statistics.paired import Pairs
 
 _MOST_CLASSES: Final = 200
 
