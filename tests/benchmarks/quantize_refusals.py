@@ -98,7 +98,7 @@ CASES = (
     ),
     Case("no drop at all may be possible", {"gates": [{**ACCURACY, "max_drop": 0}]}),
     Case("too few rows to prove it", {"gates": [{**ACCURACY, "max_drop": 0.001}]}),
-    Case("no candidate fits", {"ladder": ["int4-weight"]}),
+    Case("no candidate fits", {"schemes": ["int4-weight-nbits"]}),
     metric("raise ValueError('no')"),
     metric("return float('nan')"),
     metric("return None"),

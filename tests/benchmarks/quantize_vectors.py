@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mlgate.metrics.values import shared
-from mlgate.stages.quantize.codes import Rotation, aware_codes, product_codes, sizes
+from mlgate.stages.quantize.vector_codes import Rotation, aware_codes, product_codes, sizes
 from mlgate.stages.quantize.vectors import nearest
 
 Found = tuple[str, np.ndarray, int]

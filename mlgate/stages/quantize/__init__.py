@@ -40,9 +40,9 @@ def _conflicts(options: Quantize) -> Iterator[tuple[tuple[str | int, ...], str, 
             yield ("evaluation",), f"{options.task} needs a label", hint
     if options.cascade is not None and options.task != "classification":
         yield ("cascade",), f"a cascade needs class scores, the task is {options.task}", None
-    for index, scheme in enumerate(options.ladder):
-        if scheme in options.ladder[:index]:
-            yield ("ladder", index), f"{scheme} is listed twice", None
+    for index, scheme in enumerate(options.schemes):
+        if scheme in options.schemes[:index]:
+            yield ("schemes", index), f"{scheme} is listed twice", None
     for index, gate in enumerate(options.gates):
         if gate.metric.startswith("custom.") and gate.metric[7:] not in options.metrics:
             hint = f"add metrics: {{{gate.metric[7:]}: {{python: …}}}}"

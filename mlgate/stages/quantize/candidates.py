@@ -1,4 +1,4 @@
-"""The ladder: every way to make the model smaller, and how to build each, without inference."""
+"""Every way to make the model smaller, and how to build each, without inference."""
 
 import contextlib
 import io
@@ -33,20 +33,20 @@ from mlgate.stages.quantize.graph import (
 )
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Scheme
-from mlgate.stages.quantize.stored import Storing, storable, store_weights
+from mlgate.stages.quantize.weight_only import Storing, storable, store_weights
 
 RANGE_METHODS: Final = ("minmax", "percentile-99.99", "percentile-99.9", "mse", "entropy")
 _BLOCK: Final = 32
 # Rough sizes over float32, to try the smallest first; the real ones are measured. Stored
 # weights are as small as int8, and come last because they are slower than the source.
 _PREDICTED: Final[Mapping[Scheme, float]] = {
-    "int4-weight": 0.2,
+    "int4-weight-nbits": 0.2,
     "int8-qdq-per-tensor": 0.27,
     "int8-qdq": 0.28,
     "int8-dynamic": 0.28,
-    "int8-weight": 0.3,
+    "int8-weight-nbits": 0.3,
     "a16w8": 0.31,
-    "int8-stored": 0.55,
+    "int8-weight-dq": 0.55,
     "int8-qdq-mixed": 0.4,
     "fp16": 0.5,
 }
@@ -58,25 +58,26 @@ _SIGNED_ACTIVATIONS: Final = ("tensorrt", "cuda")
 class Candidate:
     """One configuration: a scheme, where its ranges come from, what stays in float.
 
-    `kept` are all nodes computed in float, `leaders` those of them with weights; the weights of
-    `stored` are int8 nonetheless.
+    Of three layers Conv → Relu, Conv, Gemm, of which the first stays in float and the last keeps
+    int8 weights and computes in float: `float_nodes` are Conv, Relu and Gemm, `float_weighted` are
+    Conv and Gemm, `weight_only` is Gemm.
     """
 
     scheme: Scheme
     method: str | None = None
-    kept: tuple[str, ...] = ()
-    leaders: tuple[str, ...] = ()
-    stored: tuple[str, ...] = ()
+    float_nodes: tuple[str, ...] = ()
+    float_weighted: tuple[str, ...] = ()
+    weight_only: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         method = f" {self.method}" if self.method else ""
-        kept = f", {len(self.leaders)} kept" if self.leaders else ""
-        return f"{self.scheme}{method}{kept}"
+        floats = f", {len(self.float_weighted)} in float" if self.float_weighted else ""
+        return f"{self.scheme}{method}{floats}"
 
 
 @dataclass
-class Workshop:
+class CandidateBuilder:
     """Builds candidates of one prepared model; ranges and biases are worked out once each.
 
     `folder` is where the weights of a model over 2 GiB lie; its biases are not corrected.
@@ -116,7 +117,7 @@ class Workshop:
         return self._ranges[method]
 
     @property
-    def storing(self) -> dict[str, Storing]:
+    def weight_only_ways(self) -> dict[str, Storing]:
         """Nodes whose weights can be stored in int8, and how."""
         if self._storing is None:
             names = [n for n in quantizable(self.model) if n not in self.excluded]
@@ -124,21 +125,21 @@ class Workshop:
         return self._storing
 
     def _factors(self, names: Sequence[str]) -> dict[str, Floats]:
-        ways = {name: self.storing[name].factors for name in names}
+        ways = {name: self.weight_only_ways[name].factors for name in names}
         return {name: factors for name, factors in ways.items() if factors is not None}
 
     def _build(self, candidate: Candidate, only: Sequence[str]) -> onnx.ModelProto:
-        excluded = [*self.excluded, *candidate.kept]
+        excluded = [*self.excluded, *candidate.float_nodes]
         match candidate.scheme:
             case "fp16":
                 return self._half(excluded)
             case "int8-dynamic":
                 return self._dynamic(excluded)
-            case "int8-stored":
-                return self._stored(candidate.stored or tuple(self.storing))
-            case "int8-weight":
+            case "int8-weight-dq":
+                return self._stored(candidate.weight_only or tuple(self.weight_only_ways))
+            case "int8-weight-nbits":
                 return self._weight_only(8, excluded)
-            case "int4-weight":
+            case "int4-weight-nbits":
                 return self._weight_only(4, excluded)
             case _:
                 return self._quantize_dequantize(candidate, excluded, only)
@@ -175,10 +176,12 @@ class Workshop:
         )
         quantizer.quantize_model()
         model: onnx.ModelProto = quantizer.model.model
-        return store_weights(model, {name: self.storing[name] for name in candidate.stored})
+        return store_weights(
+            model, {name: self.weight_only_ways[name] for name in candidate.weight_only}
+        )
 
     def _stored(self, names: Sequence[str]) -> onnx.ModelProto:
-        model, ways = self.model, {name: self.storing[name] for name in names}
+        model, ways = self.model, {name: self.weight_only_ways[name] for name in names}
         if self.correct:
             kept = {node.name for node in model.graph.node} - set(names)
             model, _ = correct_biases(
@@ -196,7 +199,7 @@ class Workshop:
         if not self.correct:
             return copied(self._inferred, self.folder)
         # Weights that are stored in int8 are rounded too.
-        kept = set(excluded) - set(candidate.stored)
+        kept = set(excluded) - set(candidate.weight_only)
         if only:
             kept |= {node.name for node in self.model.graph.node} - set(only)
         per_channel = candidate.scheme != "int8-qdq-per-tensor"
@@ -205,7 +208,7 @@ class Workshop:
             self.calibration.activations,
             kept=kept,
             per_channel=per_channel,
-            factors=self._factors(candidate.stored),
+            factors=self._factors(candidate.weight_only),
         )
         return corrected
 
@@ -249,9 +252,9 @@ class Workshop:
         return model
 
 
-def ladder(wanted: Sequence[Scheme], model: onnx.ModelProto) -> Iterator[Candidate]:
+def candidates(wanted: Sequence[Scheme], model: onnx.ModelProto) -> Iterator[Candidate]:
     """Candidates in the order to try them; mixed precision comes as one entry, to be searched."""
-    for scheme in wanted or default_ladder(model):
+    for scheme in wanted or default_schemes(model):
         if scheme in ("int8-qdq", "int8-qdq-per-tensor"):
             yield from (Candidate(scheme, method) for method in RANGE_METHODS)
         elif scheme == "a16w8":
@@ -260,15 +263,15 @@ def ladder(wanted: Sequence[Scheme], model: onnx.ModelProto) -> Iterator[Candida
             yield Candidate(scheme)
 
 
-def default_ladder(model: onnx.ModelProto) -> tuple[Scheme, ...]:
+def default_schemes(model: onnx.ModelProto) -> tuple[Scheme, ...]:
     """What fits the model's operators, predicted smallest first."""
     graph = Graph(model)
     products = [n for n in model.graph.node if n.op_type == "MatMul" and graph.weight_of(n)]
-    fits: list[Scheme] = ["int8-qdq", "int8-qdq-mixed", "int8-stored", "fp16"]
+    fits: list[Scheme] = ["int8-qdq", "int8-qdq-mixed", "int8-weight-dq", "fp16"]
     weights = sum(graph.bytes_of(node) for node in products)
     total = sum(graph.bytes_of(node) for node in model.graph.node)
     if products and find_spec("onnx_ir") and weights > total / 2:
-        fits.append("int8-weight")
+        fits.append("int8-weight-nbits")
     return tuple(sorted(fits, key=lambda scheme: _PREDICTED[scheme]))
 
 

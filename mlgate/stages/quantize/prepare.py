@@ -24,40 +24,42 @@ class Prepared:
     """The model to quantize, and what was done: step → what came of it."""
 
     model: onnx.ModelProto
-    account: dict[str, str]
+    steps: dict[str, str]
 
 
-def prepare(source: onnx.ModelProto, steps: Sequence[str], probe: Feeds, workdir: Path) -> Prepared:
+def prepare(
+    source: onnx.ModelProto, wanted: Sequence[str], probe: Feeds, workdir: Path
+) -> Prepared:
     """Lift, fold and equalize `source`, checking the outputs for `probe` after each step.
 
     A step that changes an output by more than 1e-4 of its largest value is dropped.
     """
-    account: dict[str, str] = {}
+    steps: dict[str, str] = {}
     if graph.weights_outside(source):
-        return _unprepared(source, steps)
+        return _unprepared(source, wanted)
     reference = _outputs(source, probe)
     model = graph.named(source)
     opset = graph.opset_of(model)
     if opset < graph.OLDEST_OPSET:
         model = graph.named(graph.lifted(model))
         _must_equal(model, probe, reference, f"lifting opset {opset}")
-        account["opset"] = f"lifted from {opset} to {graph.opset_of(model)}"
-    if "preprocess" in steps:
+        steps["opset"] = f"lifted from {opset} to {graph.opset_of(model)}"
+    if "preprocess" in wanted:
         folded, said = _preprocessed(model, workdir)
-        model, account["preprocess"] = _if_equal(model, folded, said, probe, reference)
+        model, steps["preprocess"] = _if_equal(model, folded, said, probe, reference)
         model = graph.named(model)
-    if "equalize" in steps:
+    if "equalize" in wanted:
         even, pairs = equalize(model)
         if pairs:
-            model, account["equalize"] = _if_equal(
+            model, steps["equalize"] = _if_equal(
                 model, even, f"{pairs} pairs of layers", probe, reference
             )
         else:
-            account["equalize"] = "no pair of layers that it applies to"
-    return Prepared(model, account)
+            steps["equalize"] = "no pair of layers that it applies to"
+    return Prepared(model, steps)
 
 
-def _unprepared(source: onnx.ModelProto, steps: Sequence[str]) -> Prepared:
+def _unprepared(source: onnx.ModelProto, wanted: Sequence[str]) -> Prepared:
     """A model over 2 GiB, as it is: its weights are not changed before they are quantized."""
     opset = graph.opset_of(source)
     if opset < graph.OLDEST_OPSET:
@@ -66,7 +68,7 @@ def _unprepared(source: onnx.ModelProto, steps: Sequence[str]) -> Prepared:
             hint=f"export it with opset {graph.OLDEST_OPSET} or later",
         )
     said = "left out: the model is over 2 GiB"
-    return Prepared(graph.named(source), dict.fromkeys(steps, said))
+    return Prepared(graph.named(source), dict.fromkeys(wanted, said))
 
 
 def _preprocessed(model: onnx.ModelProto, workdir: Path) -> tuple[onnx.ModelProto | None, str]:

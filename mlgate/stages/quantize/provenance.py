@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from mlgate.errors import StageError
 from mlgate.evidence import canonical
 from mlgate.stages.quantize import ranges
-from mlgate.stages.quantize.candidates import Candidate, Workshop
+from mlgate.stages.quantize.candidates import Candidate, CandidateBuilder
 from mlgate.stages.quantize.graph import LARGEST
 
 
@@ -40,15 +40,18 @@ def origin(
 
 
 def finished(
-    model: onnx.ModelProto, candidate: Candidate, workshop: Workshop, common: Mapping[str, str]
+    model: onnx.ModelProto,
+    candidate: Candidate,
+    builder: CandidateBuilder,
+    common: Mapping[str, str],
 ) -> bytes:
     """The candidate's file, with its origin in `metadata_props`; equal models have equal bytes."""
     properties = {entry.key: entry.value for entry in model.metadata_props}
     properties |= common
     properties["mlgate.scheme"] = candidate.scheme
-    properties["mlgate.kept"] = canonical(sorted(candidate.leaders)).decode()
+    properties["mlgate.float"] = canonical(sorted(candidate.float_weighted)).decode()
     if candidate.method:
-        properties["mlgate.ranges"] = ranges.digest(workshop.ranges_of(candidate.method))
+        properties["mlgate.ranges"] = ranges.digest(builder.ranges_of(candidate.method))
     del model.metadata_props[:]
     for key in sorted(properties):
         model.metadata_props.append(onnx.StringStringEntryProto(key=key, value=properties[key]))
@@ -59,7 +62,7 @@ def finished(
     if data is None or len(data) > LARGEST:
         raise StageError(
             f"{candidate.name} is over the 2 GiB of one ONNX file",
-            hint="a smaller scheme may fit: int4-weight",
+            hint="a smaller scheme may fit: int4-weight-nbits",
         )
     return data
 

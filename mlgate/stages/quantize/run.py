@@ -23,24 +23,25 @@ from mlgate.metrics.tasks import score, truth_of
 from mlgate.metrics.values import answers
 from mlgate.quantity import seconds
 from mlgate.stage import Job, Progress
-from mlgate.stages.quantize import account, graph
+from mlgate.stages.quantize import details as detailed
+from mlgate.stages.quantize import graph
 from mlgate.stages.quantize.calibrate import calibrate
-from mlgate.stages.quantize.candidates import Candidate, Workshop, ladder
+from mlgate.stages.quantize.candidates import Candidate, CandidateBuilder, candidates
 from mlgate.stages.quantize.cascade import Operating, operate
-from mlgate.stages.quantize.looks import Look
-from mlgate.stages.quantize.outcome import (
+from mlgate.stages.quantize.conclude import (
     judged,
     verdict_details,
     whole,
     written,
 )
-from mlgate.stages.quantize.parts import Parts, probe_of, read_parts
+from mlgate.stages.quantize.looks import Look
 from mlgate.stages.quantize.prepare import Prepared, prepare
 from mlgate.stages.quantize.provenance import origin
 from mlgate.stages.quantize.search import Search
 from mlgate.stages.quantize.session import Session
 from mlgate.stages.quantize.spec import Quantize
-from mlgate.stages.quantize.trial import Bench, Trial
+from mlgate.stages.quantize.splits import Splits, probe_of, read_splits
+from mlgate.stages.quantize.trial import Trial, TrialContext
 from mlgate.stages.quantize.vectors import measure_vectors
 
 _PROBE = 32  # samples that show, without labels, how far a candidate errs
@@ -61,18 +62,18 @@ def measure(job: Job[Quantize]) -> Evidence:
         session = Session(path, name=path.name)
         graph.refuse_quantized(source)
         idle = _nothing_to_quantize(job, source, path.name)
-    parts = read_parts(job, session.inputs)
-    bench = _bench(job, session, graph.size_on_disk(path), parts)
-    _refuse_constant(bench)
-    _check_labels(bench)
+    splits = read_splits(job, session.inputs)
+    context = _context(job, session, graph.size_on_disk(path), splits)
+    _refuse_constant(context)
+    _check_labels(context)
     digest = located.digest or digest_of(path.read_bytes())
     if idle:
-        return _passed_through(job, bench, parts, path, digest)
-    trial, search, prepared = _searched(job, bench, parts, source, digest, began)
-    return _confirmed(job, bench, parts, trial, search, prepared, path)
+        return _passed_through(job, context, splits, path, digest)
+    trial, search, prepared = _searched(job, context, splits, source, digest, began)
+    return _confirmed(job, context, splits, trial, search, prepared, path)
 
 
-def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Bench:
+def _context(job: Job[Quantize], session: Session, size: int, splits: Splits) -> TrialContext:
     options = job.options
     names = [port.name for port in session.outputs]
     output = options.output or names[0]
@@ -88,10 +89,10 @@ def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Ben
         with about("metrics", name):
             custom.append((name, load(name, metric, where, job.workdir)))
     top_k = {int(k) for g in options.gates for k in re.findall(r"^accuracy\.top(\d+)$", g.metric)}
-    return Bench(
+    return TrialContext(
         source=session,
         source_bytes=size,
-        parts=parts,
+        splits=splits,
         scoring=Scoring(
             task=options.task,
             output=output,
@@ -114,12 +115,12 @@ def _bench(job: Job[Quantize], session: Session, size: int, parts: Parts) -> Ben
     )
 
 
-def _refuse_constant(bench: Bench) -> None:
-    if bench.scoring.task != "classification":
+def _refuse_constant(context: TrialContext) -> None:
+    if context.scoring.task != "classification":
         return
-    for number in range(len(bench.search.looks)):
-        scores = bench.search.known(number)[bench.scoring.output]
-        said = answers(scores, bench.scoring.threshold)
+    for number in range(len(context.search.looks)):
+        scores = context.search.known(number)[context.scoring.output]
+        said = answers(scores, context.scoring.threshold)
         if (said != said[0]).any():
             return
     raise StageError(
@@ -128,31 +129,31 @@ def _refuse_constant(bench: Bench) -> None:
     )
 
 
-def _check_labels(bench: Bench) -> None:
+def _check_labels(context: TrialContext) -> None:
     """Labels that the model does not know fail every candidate alike: say so once, and first."""
-    if bench.scoring.task != "classification":
+    if context.scoring.task != "classification":
         return
-    scores = bench.search.known(0)[bench.scoring.output]
-    for samples in (bench.parts.search, bench.parts.confirm):
+    scores = context.search.known(0)[context.scoring.output]
+    for samples in (context.splits.search, context.splits.confirm):
         if samples.labels is not None:
             with about("evaluation", "label"):
-                truth_of(bench.scoring, samples.labels, scores)
+                truth_of(context.scoring, samples.labels, scores)
 
 
 def _searched(
     job: Job[Quantize],
-    bench: Bench,
-    parts: Parts,
+    context: TrialContext,
+    splits: Splits,
     source: onnx.ModelProto,
     digest: str,
     began: float,
 ) -> tuple[Trial, Search, Prepared]:
     options = job.options
-    size = bench.source.fixed_batch or options.batch_size
-    probe = next(probe_of(parts.calibration, _PROBE).batches(bench.source.fixed_batch or _PROBE))
-    few = {name: values[: bench.source.fixed_batch or _CHECKED] for name, values in probe.items()}
+    size = context.source.fixed_batch or options.batch_size
+    probe = next(probe_of(splits.calibration, _PROBE).batches(context.source.fixed_batch or _PROBE))
+    few = {name: values[: context.source.fixed_batch or _CHECKED] for name, values in probe.items()}
     prepared = prepare(source, options.prepare, few, job.workdir)
-    bench.inferences += len(next(iter(few.values()))) * (1 + len(prepared.account))
+    context.inferences += len(next(iter(few.values()))) * (1 + len(prepared.steps))
     _check_names(options.exclude, prepared.model, source)
     job.tell(Progress("calibrating"))
     folder = None
@@ -160,10 +161,10 @@ def _searched(
         assert options.model is not None
         folder = Path(job.inputs[options.model].location).parent
     calibration = calibrate(
-        prepared.model, parts.calibration.batches(size), threads=job.threads, folder=folder
+        prepared.model, splits.calibration.batches(size), threads=job.threads, folder=folder
     )
-    bench.inferences += calibration.samples
-    workshop = Workshop(
+    context.inferences += calibration.samples
+    builder = CandidateBuilder(
         model=prepared.model,
         calibration=calibration,
         excluded=options.exclude,
@@ -173,11 +174,11 @@ def _searched(
         folder=folder,
     )
     search = Search(
-        bench=bench,
-        workshop=workshop,
+        context=context,
+        builder=builder,
         origin=origin(
             digest,
-            parts.calibration.digest(),
+            splits.calibration.digest(),
             size,
             {
                 "exclude": list(options.exclude),
@@ -190,20 +191,20 @@ def _searched(
         deadline=began + min(seconds(options.limits.seconds), 0.8 * job.seconds),
         tell=job.tell,
     )
-    trial = search.run(list(ladder(options.ladder, prepared.model)))
+    trial = search.run(list(candidates(options.schemes, prepared.model)))
     if trial is None:
         reasons = "; ".join(f"{name}: {why}" for name, why in search.failures.items())
         raise StageError(
             f"no candidate could be built: {reasons or search.stopped}",
-            hint="try another ladder; fp16 fits most models",
+            hint="give other schemes; fp16 fits most models",
         )
     return trial, search, prepared
 
 
 def _confirmed(
     job: Job[Quantize],
-    bench: Bench,
-    parts: Parts,
+    context: TrialContext,
+    splits: Splits,
     trial: Trial,
     search: Search,
     prepared: Prepared,
@@ -211,18 +212,18 @@ def _confirmed(
 ) -> Evidence:
     options = job.options
     session = Session(trial.data, name=trial.candidate.name)
-    look, seen = _looked(job, bench, trial, session)
-    found = score(bench.scoring.spending(look.share), seen)
-    rows: tuple[Row, ...] = (*found, *bench.sizes(trial.data))
-    if bench.time:
-        rows += bench.latency(session, parts.confirm)
+    look, seen = _looked(job, context, trial, session)
+    found = score(context.scoring.spending(look.share), seen)
+    rows: tuple[Row, ...] = (*found, *context.sizes(trial.data))
+    if context.time:
+        rows += context.latency(session, splits.confirm)
     operating: Operating | None = None
     if options.cascade is not None:
-        ((_, tuned),) = bench.search.compared(session)
-        operating = operate(options.cascade, bench.scoring, tuned, seen, bench.confidence)
+        ((_, tuned),) = context.search.compared(session)
+        operating = operate(options.cascade, context.scoring, tuned, seen, context.confidence)
         rows += operating.rows
-    rows += _counts(bench, passes=1)
-    results, refused = judged(job, rows, bench.confidence)
+    rows += _counts(context, passes=1)
+    results, refused = judged(job, rows, context.confidence)
     name = "best_effort" if refused else "model"
     mark = ".best-effort" if refused else ""
     file = f"{path.stem}.{_suffix(trial.candidate)}{mark}.onnx"
@@ -230,19 +231,25 @@ def _confirmed(
     if operating is not None and operating.data and not refused:
         point = written(job, f"{path.stem}.cascade.json", operating.data)
         outputs["cascade"] = point.model_copy(update={"media_type": "application/json"})
-    details = account.details(bench, trial, search, prepared, seen, look)
+    details = detailed.details(context, trial, search, prepared, seen, look)
     details |= verdict_details(results, refused)
     if operating is not None:
         details["cascade"] = operating.details
     return whole(job, rows, outputs, details)
 
 
-def _looked(job: Job[Quantize], bench: Bench, trial: Trial, session: Session) -> tuple[Look, Seen]:
+def _looked(
+    job: Job[Quantize], context: TrialContext, trial: Trial, session: Session
+) -> tuple[Look, Seen]:
     """The confirm samples, as far as one must look, and the look at which they were enough."""
-    scoring = bench.scoring.gated()
-    for look, seen in bench.confirm.compared(session):
-        job.tell(Progress(f"confirming {trial.candidate.name}", look.rows, bench.confirm.last.rows))
-        if look == bench.confirm.last or bench.decided(score(scoring.spending(look.share), seen)):
+    scoring = context.scoring.gated()
+    for look, seen in context.confirm.compared(session):
+        job.tell(
+            Progress(f"confirming {trial.candidate.name}", look.rows, context.confirm.last.rows)
+        )
+        if look == context.confirm.last or context.decided(
+            score(scoring.spending(look.share), seen)
+        ):
             break
     return look, seen
 
@@ -262,7 +269,7 @@ def _nothing_to_quantize(job: Job[Quantize], source: onnx.ModelProto, name: str)
 
 
 def _passed_through(
-    job: Job[Quantize], bench: Bench, parts: Parts, path: Path, digest: str
+    job: Job[Quantize], context: TrialContext, splits: Splits, path: Path, digest: str
 ) -> Evidence:
     model = graph.load(path)
     if graph.weights_outside(model):
@@ -272,21 +279,21 @@ def _passed_through(
         )
     alone = path.stat().st_size == graph.size_on_disk(path)
     data = path.read_bytes() if alone else model.SerializeToString(deterministic=True)
-    answers_ = bench.answers_of(bench.source, parts.confirm)
-    seen = Seen(answers_, answers_, parts.confirm.labels, parts.confirm.slices)
-    rows = (*score(bench.scoring, seen), *bench.sizes(data), *_counts(bench, passes=0))
-    results, refused = judged(job, rows, bench.confidence)
+    answers_ = context.answers_of(context.source, splits.confirm)
+    seen = Seen(answers_, answers_, splits.confirm.labels, splits.confirm.slices)
+    rows = (*score(context.scoring, seen), *context.sizes(data), *_counts(context, passes=0))
+    results, refused = judged(job, rows, context.confidence)
     details: dict[str, JsonValue] = {"passed_through": True, "source": digest}
     details |= verdict_details(results, refused)
     artifact = written(job, path.name, data)
     return whole(job, rows, {"best_effort" if refused else "model": artifact}, details)
 
 
-def _counts(bench: Bench, *, passes: int) -> tuple[Row, ...]:
+def _counts(context: TrialContext, *, passes: int) -> tuple[Row, ...]:
     return (
-        measured("trials", bench.trials, unit="count"),
+        measured("trials", context.trials, unit="count"),
         measured("calibration_passes", passes, unit="count"),
-        measured("sample_inferences", bench.inferences, unit="count"),
+        measured("sample_inferences", context.inferences, unit="count"),
     )
 
 

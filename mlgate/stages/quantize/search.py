@@ -15,7 +15,7 @@ from typing import Final
 
 from mlgate.errors import StageError
 from mlgate.stage import Progress
-from mlgate.stages.quantize.candidates import RANGE_METHODS, Candidate, Workshop
+from mlgate.stages.quantize.candidates import RANGE_METHODS, Candidate, CandidateBuilder
 from mlgate.stages.quantize.graph import groups, quantizable
 from mlgate.stages.quantize.provenance import finished
 from mlgate.stages.quantize.sensitivity import (
@@ -26,7 +26,7 @@ from mlgate.stages.quantize.sensitivity import (
     sensitivities,
 )
 from mlgate.stages.quantize.session import Array, Feeds
-from mlgate.stages.quantize.trial import Bench, Trial
+from mlgate.stages.quantize.trial import Trial, TrialContext
 
 _NEARER: Final = 0.25  # of the error of what has lost already: only that is worth another trial
 # Relative squared error of the outputs at which about one answer in 300 changes, a third of what a
@@ -38,10 +38,10 @@ _DOUBTFUL: Final = 2.0  # times the budget
 
 @dataclass
 class Search:
-    """One search over a ladder; `layers` and `failures` say afterwards what was done."""
+    """One search over the schemes; `layers` and `failures` say afterwards what was done."""
 
-    bench: Bench
-    workshop: Workshop
+    context: TrialContext
+    builder: CandidateBuilder
     origin: Mapping[str, str]
     probe: Feeds
     most_trials: int
@@ -54,10 +54,10 @@ class Search:
     _reference: Array | None = None
     _last: tuple[Candidate, bytes] | None = None
 
-    def run(self, ladder: Sequence[Candidate]) -> Trial | None:
+    def run(self, candidates: Sequence[Candidate]) -> Trial | None:
         """The first promising trial, else the least bad one; None when nothing could be built."""
         doubtful: list[Candidate] = []
-        for candidate in ladder:
+        for candidate in candidates:
             if self._spent():
                 break
             if candidate.scheme == "int8-qdq-mixed":
@@ -75,10 +75,10 @@ class Search:
             found = self._try(candidate, doubtful=True)
             if found is not None and found.promising:
                 return found
-        return min(self.bench.tried, key=lambda trial: trial.badness, default=None)
+        return min(self.context.tried, key=lambda trial: trial.badness, default=None)
 
     def _spent(self) -> bool:
-        if self.bench.trials >= self.most_trials:
+        if self.context.trials >= self.most_trials:
             self.stopped = f"limits.trials: {self.most_trials}"
         elif time.monotonic() > self.deadline:
             self.stopped = "limits.seconds"
@@ -86,7 +86,7 @@ class Search:
 
     def _is_doubtful(self, candidate: Candidate) -> bool:
         """Whether it errs so much that few labelled samples without a loss would be luck."""
-        if self.bench.scoring.task not in ("classification", "text"):
+        if self.context.scoring.task not in ("classification", "text"):
             return False  # what an error costs is another question there
         data = self._built(candidate)
         return data is not None and self._error(candidate, data) > _DOUBTFUL * self._budget
@@ -94,22 +94,22 @@ class Search:
     @property
     def _budget(self) -> float:
         """Error that the gates leave room for: the less they allow, the less."""
-        return _BUDGET * min(100.0, max(0.01, math.pow(self.bench.allowed / 0.01, 1.5)))
+        return _BUDGET * min(100.0, max(0.01, math.pow(self.context.allowed / 0.01, 1.5)))
 
     def _try(self, candidate: Candidate, *, doubtful: bool = False) -> Trial | None:
         data = self._built(candidate)
         if data is None or not self._worth(candidate, data):
             return None
         try:
-            trial = self.bench.try_out(candidate, data, doubtful=doubtful)
+            trial = self.context.try_out(candidate, data, doubtful=doubtful)
         except StageError as error:
             self.failures[candidate.name] = error.message
             return None
         self.tell(
             Progress(
-                f"{candidate.name}: {len(data) / self.bench.source_bytes:.2f} of the size, "
+                f"{candidate.name}: {len(data) / self.context.source_bytes:.2f} of the size, "
                 f"{trial.ended}",
-                self.bench.trials,
+                self.context.trials,
                 self.most_trials,
             )
         )
@@ -120,13 +120,13 @@ class Search:
         if self._last is not None and self._last[0] == candidate:
             return self._last[1]
         try:
-            model = self.workshop.build(candidate)
-            data = finished(model, candidate, self.workshop, self.origin)
+            model = self.builder.build(candidate)
+            data = finished(model, candidate, self.builder, self.origin)
             self._error(candidate, data)
         except StageError as error:
             self.failures[candidate.name] = error.message
             return None
-        if len(data) >= self.bench.source_bytes:
+        if len(data) >= self.context.source_bytes:
             self.failures[candidate.name] = "no smaller than the source"
             return None
         self._last = candidate, data
@@ -135,7 +135,7 @@ class Search:
     def _worth(self, candidate: Candidate, data: bytes) -> bool:
         """Whether a candidate is clearly nearer to the source than all that have lost."""
         lost = self._lost()
-        if not lost or self.bench.scoring.task == "detection":
+        if not lost or self.context.scoring.task == "detection":
             return True  # of boxes in another order the difference says nothing
         least = min(self._error(trial.candidate, trial.data) for trial in lost)
         error = self._error(candidate, data)
@@ -147,39 +147,39 @@ class Search:
         return False
 
     def _lost(self) -> list[Trial]:
-        return [trial for trial in self.bench.tried if trial.seen and not trial.promising]
+        return [trial for trial in self.context.tried if trial.seen and not trial.promising]
 
     def _error(self, candidate: Candidate, data: bytes) -> float:
         """How far the outputs are from the source's on the probe, which has no labels."""
-        output, size = self.bench.scoring.output, len(next(iter(self.probe.values())))
+        output, size = self.context.scoring.output, len(next(iter(self.probe.values())))
         if self._reference is None:
-            source = self.workshop.model.SerializeToString(deterministic=True)
-            self._reference = outputs_of(source, self.probe, output, self.workshop.folder)
-            self.bench.inferences += size
+            source = self.builder.model.SerializeToString(deterministic=True)
+            self._reference = outputs_of(source, self.probe, output, self.builder.folder)
+            self.context.inferences += size
         if candidate not in self.errors:
             found = outputs_of(data, self.probe, output)
             self.errors[candidate] = relative_error(self._reference, found)
-            self.bench.inferences += size
+            self.context.inferences += size
         return self.errors[candidate]
 
     def _mixed(self) -> Trial | None:
         base = self._base()
         leaders = tuple(
-            n for n in quantizable(self.workshop.model) if n not in self.workshop.excluded
+            n for n in quantizable(self.builder.model) if n not in self.builder.excluded
         )
         if len(leaders) < 2:
             return None
-        members = groups(self.workshop.model, leaders)
+        members = groups(self.builder.model, leaders)
         self.layers = sensitivities(
-            self.workshop,
+            self.builder,
             base,
             members,
             self.probe,
-            self.bench.scoring.output,
-            store=not self.bench.time,  # unpacking takes time
+            self.context.scoring.output,
+            store=not self.context.time,  # unpacking takes time
         )
         models = 1 + sum(1 if layer.stored is None else 2 for layer in self.layers)
-        self.bench.inferences += models * len(next(iter(self.probe.values())))
+        self.context.inferences += models * len(next(iter(self.probe.values())))
         tried: set[Candidate] = set()
         most = min([self._budget, *(_NEARER * self.errors[t.candidate] for t in self._lost())])
         for factor in _SHRINKING:
@@ -215,9 +215,9 @@ class Search:
         kept = [layer for layer in self.layers if ways[layer.leader] != "int8"]
         return replace(
             base,
-            kept=tuple(name for layer in kept for name in layer.members),
-            leaders=tuple(layer.leader for layer in kept),
-            stored=tuple(layer.leader for layer in kept if ways[layer.leader] == "stored"),
+            float_nodes=tuple(name for layer in kept for name in layer.members),
+            float_weighted=tuple(layer.leader for layer in kept),
+            weight_only=tuple(layer.leader for layer in kept if ways[layer.leader] == "stored"),
         )
 
     def _base(self) -> Candidate:

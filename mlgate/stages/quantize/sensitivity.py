@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from mlgate.evidence import rounded
-from mlgate.stages.quantize.candidates import Candidate, Workshop
+from mlgate.stages.quantize.candidates import Candidate, CandidateBuilder
 from mlgate.stages.quantize.graph import Graph
 from mlgate.stages.quantize.session import Array, Feeds, Session
 
@@ -59,7 +59,7 @@ class Sensitivity:
 
 
 def sensitivities(
-    workshop: Workshop,
+    builder: CandidateBuilder,
     base: Candidate,
     groups: Mapping[str, Sequence[str]],
     feeds: Feeds,
@@ -68,21 +68,21 @@ def sensitivities(
     store: bool = True,
 ) -> list[Sensitivity]:
     """Of every group, worst error first; `store`: weights may be int8 where layers are float."""
-    source = workshop.model.SerializeToString(deterministic=True)
-    reference = outputs_of(source, feeds, output, workshop.folder)
-    graph = Graph(workshop.model)
-    nodes = {node.name: node for node in workshop.model.graph.node}
+    source = builder.model.SerializeToString(deterministic=True)
+    reference = outputs_of(source, feeds, output, builder.folder)
+    graph = Graph(builder.model)
+    nodes = {node.name: node for node in builder.model.graph.node}
 
     def error_of(candidate: Candidate, only: Sequence[str] = ()) -> float:
-        model = workshop.build(candidate, only=only)
+        model = builder.build(candidate, only=only)
         found = outputs_of(model.SerializeToString(deterministic=True), feeds, output)
         return relative_error(reference, found)
 
     found = []
     for leader, members in groups.items():
         stored = None
-        if store and leader in workshop.storing:
-            stored = error_of(Candidate("int8-stored", stored=(leader,)))
+        if store and leader in builder.weight_only_ways:
+            stored = error_of(Candidate("int8-weight-dq", weight_only=(leader,)))
         size = graph.bytes_of(nodes[leader])
         error = error_of(base, members)
         found.append(Sensitivity(leader, error, stored, size, tuple(members)))

@@ -13,9 +13,9 @@ Scheme = Literal[
     "int8-qdq-per-tensor",
     "int8-qdq-mixed",
     "int8-dynamic",
-    "int8-stored",
-    "int8-weight",
-    "int4-weight",
+    "int8-weight-dq",
+    "int8-weight-nbits",
+    "int4-weight-nbits",
     "a16w8",
     "fp16",
 ]
@@ -93,7 +93,7 @@ class Quantize(Options):
         {}, description="Your own metrics; each is measured as `custom.<name>`."
     )
 
-    ladder: tuple[Scheme, ...] = Field(
+    schemes: tuple[Scheme, ...] = Field(
         (), description="Kinds of candidates to try; default: what fits the model, smallest first."
     )
     prepare: tuple[Step, ...] = Field(

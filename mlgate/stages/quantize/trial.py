@@ -26,9 +26,9 @@ from mlgate.stages.quantize.looks import (
     may_promise,
     search_looks,
 )
-from mlgate.stages.quantize.parts import Parts
 from mlgate.stages.quantize.samples import Samples
 from mlgate.stages.quantize.session import Array, Feeds, Session, latencies_ms
+from mlgate.stages.quantize.splits import Splits
 from mlgate.statistics.bootstrap import percentiles, resample
 from mlgate.statistics.intervals import Interval
 from mlgate.statistics.paired import Pairs
@@ -63,12 +63,12 @@ class Trial:
 
 
 @dataclass
-class Bench:
+class TrialContext:
     """The source model's answers and the gates, against which candidates are tried."""
 
     source: Session
     source_bytes: int
-    parts: Parts
+    splits: Splits
     scoring: Scoring
     gates: tuple[Gate, ...]
     confidence: float
@@ -84,7 +84,7 @@ class Bench:
     confirm: Blocks = field(init=False)
 
     def __post_init__(self) -> None:
-        search, confirm = self.parts.search, self.parts.confirm
+        search, confirm = self.splits.search, self.splits.confirm
         looks = (
             ((Look(len(search)),), (Look(len(confirm)),))
             if self.whole

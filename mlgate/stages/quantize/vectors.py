@@ -19,11 +19,18 @@ from mlgate.gate import Outcome, judge
 from mlgate.metrics.scoring import Row
 from mlgate.metrics.values import shared
 from mlgate.stage import Job, Progress
-from mlgate.stages.quantize.codes import Codes, Kind, Rotation, aware_codes, product_codes, sizes
-from mlgate.stages.quantize.outcome import judged, verdict_details, whole, written
+from mlgate.stages.quantize.conclude import judged, verdict_details, whole, written
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Quantize, Vectors
 from mlgate.stages.quantize.trial import evidence_of
+from mlgate.stages.quantize.vector_codes import (
+    Codes,
+    Kind,
+    Rotation,
+    aware_codes,
+    product_codes,
+    sizes,
+)
 from mlgate.statistics.bootstrap import FEWEST, percentiles, resample
 
 Floats = NDArray[np.float32]

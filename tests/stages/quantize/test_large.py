@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mlgate.errors import StageError
 from mlgate.stages.quantize import graph
 from mlgate.stages.quantize.calibrate import calibrate
-from mlgate.stages.quantize.candidates import Candidate, Workshop
+from mlgate.stages.quantize.candidates import Candidate, CandidateBuilder
 from mlgate.stages.quantize.prepare import prepare
 from tests.stages.quantize.jobs import quantize
 from tests.stages.quantize.models import convolutional, inputs, model_of, run
@@ -27,7 +27,7 @@ def weights_beside(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     return onnx.load(file, load_external_data=False)
 
 
-@pytest.mark.parametrize("scheme", ["int8-qdq", "int8-qdq-per-tensor", "int8-stored", "fp16"])
+@pytest.mark.parametrize("scheme", ["int8-qdq", "int8-qdq-per-tensor", "int8-weight-dq", "fp16"])
 def test_weights_outside_make_no_difference(scheme: str, tmp_path: Path) -> None:
     inside = graph.named(convolutional(filters=32))
     outside = weights_beside(inside, tmp_path)
@@ -39,8 +39,8 @@ def test_weights_outside_make_no_difference(scheme: str, tmp_path: Path) -> None
     answers = []
     for model, folder in ((inside, None), (outside, tmp_path)):
         seen = calibrate(model, [{"x": x}], folder=folder)
-        workshop = Workshop(model, seen, (), "cpu", False, tmp_path, folder)
-        answers.append(run(workshop.build(candidate), x))
+        builder = CandidateBuilder(model, seen, (), "cpu", False, tmp_path, folder)
+        answers.append(run(builder.build(candidate), x))
     np.testing.assert_array_equal(answers[0], answers[1])
 
 

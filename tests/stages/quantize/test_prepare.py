@@ -15,7 +15,7 @@ X = {"x": inputs(16, (1, 6, 6), seed=0)}
 def test_steps_say_what_they_did(tmp_path: Path) -> None:
     source = convolutional(spread=1.0)
     prepared = prepare(source, ("preprocess", "equalize"), X, tmp_path)
-    assert "dropped" not in "".join(prepared.account.values())
+    assert "dropped" not in "".join(prepared.steps.values())
     assert run(prepared.model, X["x"]) == pytest.approx(run(source, X["x"]), rel=1e-4, abs=1e-4)
     assert not list(tmp_path.iterdir())
 
@@ -54,5 +54,5 @@ def test_batch_normalization_is_folded(tmp_path: Path) -> None:
 def test_nothing_is_done_that_was_not_asked_for(tmp_path: Path) -> None:
     source = convolutional(spread=2.0)
     prepared = prepare(source, (), X, tmp_path)
-    assert prepared.account == {}
+    assert prepared.steps == {}
     assert prepared.model.graph.initializer[0] == source.graph.initializer[0]

@@ -70,7 +70,7 @@ def test_confirming_stops_at_the_look_that_decides_and_reports_its_interval(
     looks = told(evidence, "looks")
     shares = {look["rows"]: look["share"] for look in looks["at"]}
     (accuracy,) = (c for c in evidence.comparisons if c.name == "accuracy")
-    assert accuracy.n == looks["ended"] < told(evidence, "parts")["confirm"]["samples"]
+    assert accuracy.n == looks["ended"] < told(evidence, "splits")["confirm"]["samples"]
     (bounds,) = accuracy.difference
     paired = told(evidence, "paired")
     pairs = Pairs(paired["lost"], paired["won"], paired["samples"])
@@ -110,7 +110,7 @@ def test_what_stays_undecided_is_looked_at_whole(
     evidence = quantize({**options, "evaluation": evaluation, "gates": [gate]}, tmp_path / "w")
     looks = told(evidence, "looks")
     assert len(looks["at"]) > 1
-    assert looks["ended"] == told(evidence, "parts")["confirm"]["samples"]
+    assert looks["ended"] == told(evidence, "splits")["confirm"]["samples"]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_latency_is_measured_only_when_asked_for(options: Options, tmp_path: Pat
     assert not any(m.name.startswith("latency") for m in quiet.measurements)
     gate = {"metric": "latency_ms.p50", "compared_to": "source", "max_increase": "50%"}
     digits = str(ROOT / "templates" / "digits" / "models" / "digits.onnx")
-    slow = digits_options([gate], model=digits, ladder=["int8-dynamic"])
+    slow = digits_options([gate], model=digits, schemes=["int8-dynamic"])
     evidence = quantize(slow, tmp_path / "b")
     assert set(evidence.outputs) == {"best_effort"}
     assert [c["ended"] for c in told(evidence, "candidates")] == ["too slow"]
@@ -189,7 +189,7 @@ def test_a_hostile_model_passes_by_equalization(tmp_path: Path) -> None:
 
 def test_a_hostile_model_passes_by_mixed_precision_alone(tmp_path: Path) -> None:
     gates = [DROP, {"metric": "size_ratio", "max": 0.45}]
-    options = digits_options(gates, prepare=["preprocess"], ladder=["int8-qdq", "int8-qdq-mixed"])
+    options = digits_options(gates, prepare=["preprocess"], schemes=["int8-qdq", "int8-qdq-mixed"])
     evidence = quantize(options, tmp_path)
     assert set(evidence.outputs) == {"model"}
     assert str(evidence.details["winner"]).startswith("int8-qdq-mixed")
@@ -199,14 +199,14 @@ def test_a_hostile_model_passes_by_mixed_precision_alone(tmp_path: Path) -> None
 
 
 def test_a_mix_has_the_same_bytes_on_any_number_of_threads(tmp_path: Path) -> None:
-    options = digits_options([DROP], prepare=["preprocess"], ladder=["int8-qdq-mixed"])
+    options = digits_options([DROP], prepare=["preprocess"], schemes=["int8-qdq-mixed"])
     one, four = (quantize(options, tmp_path / str(n), threads=n) for n in (1, 4))
     assert one.outputs["model"].digest == four.outputs["model"].digest
     assert one.canonical() == four.canonical()
 
 
 def test_with_both_forbidden_the_best_effort_says_why(tmp_path: Path) -> None:
-    options = digits_options([DROP], prepare=["preprocess"], ladder=["int8-qdq"])
+    options = digits_options([DROP], prepare=["preprocess"], schemes=["int8-qdq"])
     evidence = quantize(options, tmp_path)
     assert set(evidence.outputs) == {"best_effort"}
     assert "fail: accuracy" in str(evidence.details["refused"])
@@ -227,7 +227,7 @@ def test_one_file_for_every_role_is_split(options: Options, project: Path, tmp_p
         },
         tmp_path,
     )
-    sizes = [part["samples"] for part in told(evidence, "parts").values()]
+    sizes = [part["samples"] for part in told(evidence, "splits").values()]
     assert sum(sizes) == 800
     assert sizes[0] == 64
 
@@ -264,7 +264,7 @@ def test_a_search_set_of_its_own_leaves_all_rows_to_confirm(
         },
         tmp_path / "w",
     )
-    parts = told(evidence, "parts")
+    parts = told(evidence, "splits")
     assert [parts[name]["samples"] for name in ("search", "confirm")] == [60, 800]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mlgate.stages.quantize import graph
 from mlgate.stages.quantize.bias import rounding_error
 from mlgate.stages.quantize.calibrate import calibrate
-from mlgate.stages.quantize.candidates import Candidate, Workshop
+from mlgate.stages.quantize.candidates import Candidate, CandidateBuilder
 from mlgate.stages.quantize.prepare import prepare
 from mlgate.stages.quantize.sensitivity import (
     Sensitivity,
@@ -19,7 +19,7 @@ from mlgate.stages.quantize.sensitivity import (
     relative_error,
     sensitivities,
 )
-from mlgate.stages.quantize.stored import Storing, storable, store_weights
+from mlgate.stages.quantize.weight_only import Storing, storable, store_weights
 from tests.stages.quantize.models import convolutional, inputs, run
 
 
@@ -28,10 +28,10 @@ def test_sensitivity_finds_the_layer_with_uneven_channels(tmp_path: Path) -> Non
     x = inputs(64, (1, 6, 6), seed=1)
     prepared = prepare(source, ("preprocess",), {"x": x}, tmp_path)
     seen = calibrate(prepared.model, [{"x": x}])
-    workshop = Workshop(prepared.model, seen, (), "cpu", False, tmp_path)
+    builder = CandidateBuilder(prepared.model, seen, (), "cpu", False, tmp_path)
     leaders = graph.quantizable(prepared.model)
     members = graph.groups(prepared.model, leaders)
-    layers = sensitivities(workshop, Candidate("int8-qdq", "minmax"), members, {"x": x}, "scores")
+    layers = sensitivities(builder, Candidate("int8-qdq", "minmax"), members, {"x": x}, "scores")
     assert {layer.leader for layer in layers} == {"first", "second", "head"}
     assert layers[-1].leader == "head"
     assert layers[0].error > 10 * layers[-1].error
@@ -59,18 +59,18 @@ def test_biases_are_corrected_for_the_rounding_that_storing_does(tmp_path: Path)
     reference = run(source, x)
     errors = []
     for correct in (False, True):
-        workshop = Workshop(source, seen, (), "cpu", correct, tmp_path)
+        builder = CandidateBuilder(source, seen, (), "cpu", correct, tmp_path)
         for candidate in (
-            Candidate("int8-stored"),
+            Candidate("int8-weight-dq"),
             Candidate(
                 "int8-qdq-mixed",
                 "minmax",
-                kept=("first", "second", "head"),
-                leaders=("first", "second", "head"),
-                stored=("second",),
+                float_nodes=("first", "second", "head"),
+                float_weighted=("first", "second", "head"),
+                weight_only=("second",),
             ),
         ):
-            errors.append(relative_error(reference, run(workshop.build(candidate), x)))
+            errors.append(relative_error(reference, run(builder.build(candidate), x)))
     assert max(errors) < 1e-4
     assert errors[2] < errors[0]
 

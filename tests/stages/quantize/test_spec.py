@@ -37,7 +37,7 @@ def test_defaults() -> None:
         {"model": None},
         {"calibration": None},
         {"vectors": {"matrix": "m.npy", "queries": "q.npy"}},
-        {"ladder": ["int3"]},
+        {"schemes": ["int3"]},
         {"batch_size": 0},
         {"unknown": 1},
         {"metrics": {"m": {"command": []}}},
@@ -54,7 +54,7 @@ def test_refused_when_read(changes: dict[str, object]) -> None:
         ({"evaluation": {"dataset": "e", "label": "y", "confirm": 1}}, "no rows to search on"),
         ({"evaluation": "e.parquet"}, "needs a label"),
         ({"task": "regression", "cascade": {}}, "a cascade needs class scores"),
-        ({"ladder": ["fp16", "fp16"]}, "listed twice"),
+        ({"schemes": ["fp16", "fp16"]}, "listed twice"),
         ({"gates": [{"metric": "custom.x", "min": 1}]}, "not declared"),
     ],
 )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mlgate.errors import StageError
-from mlgate.stages.quantize.codes import (
+from mlgate.stages.quantize.figures import figures
+from mlgate.stages.quantize.vector_codes import (
     Rotation,
     allocation,
     aware_codes,
@@ -15,7 +16,6 @@ from mlgate.stages.quantize.codes import (
     read_codes,
     sizes,
 )
-from mlgate.stages.quantize.figures import figures
 from tests.stages.quantize.jobs import quantize
 
 Options = dict[str, Any]

@@ -19,16 +19,16 @@ _CALIBRATION_KEPT: Final = 2**20
 
 
 @dataclass(frozen=True)
-class Parts:
+class Splits:
     """Disjoint samples. `search` ranks the candidates; `confirm` is met by the winner alone."""
 
     calibration: Samples
     search: Samples
     confirm: Samples
-    account: dict[str, str]
+    rules: dict[str, str]
 
 
-def read_parts(job: Job[Quantize], ports: Sequence[Port]) -> Parts:
+def read_splits(job: Job[Quantize], ports: Sequence[Port]) -> Splits:
     """The three parts as the options say. Raises `StageError` when they are not disjoint.
 
     Where one file serves two roles, calibration takes its rows by a seeded draw, and the other
@@ -38,7 +38,7 @@ def read_parts(job: Job[Quantize], ports: Sequence[Port]) -> Parts:
     assert options.calibration is not None
     assert options.evaluation is not None
     evaluation = options.evaluation
-    account: dict[str, str] = {}
+    rules: dict[str, str] = {}
     confirm = _read(job, evaluation, evaluation, ports, "evaluation", slices=evaluation.slices)
     calibration = _read(
         job,
@@ -54,20 +54,20 @@ def read_parts(job: Job[Quantize], ports: Sequence[Port]) -> Parts:
         search = _read(job, options.search, evaluation, ports, "search", slices=evaluation.slices)
         if _same_rows(job, options.search, options.calibration):
             search = search.without(calibration)
-            account["search"] = "the rows of its file that calibration does not use"
-        account["confirm"] = "all evaluation rows"
+            rules["search"] = "the rows of its file that calibration does not use"
+        rules["confirm"] = "all evaluation rows"
         if evaluation.confirm < 1:
             confirm = split(confirm, evaluation.confirm, evaluation.seed)[1]
-            account["confirm"] = f"{evaluation.confirm:g} of the evaluation rows by row hash"
+            rules["confirm"] = f"{evaluation.confirm:g} of the evaluation rows by row hash"
     if _same_rows(job, evaluation, options.calibration):
         confirm = confirm.without(calibration)
-        account["evaluation"] = "the rows of its file that calibration does not use"
+        rules["evaluation"] = "the rows of its file that calibration does not use"
     elif overlap(calibration, confirm) and options.duplicates == "drop":
-        account["duplicates"] = f"{overlap(calibration, confirm)} calibration rows dropped"
+        rules["duplicates"] = f"{overlap(calibration, confirm)} calibration rows dropped"
         calibration = calibration.without(confirm)
     if options.search is None:
         search, confirm = split(confirm, evaluation.confirm, evaluation.seed)
-        account["split"] = (
+        rules["split"] = (
             f"confirm has {evaluation.confirm:g} of the evaluation rows, by row hash within each "
             f"label, seed {evaluation.seed}"
         )
@@ -75,7 +75,7 @@ def read_parts(job: Job[Quantize], ports: Sequence[Port]) -> Parts:
         search = search.without(confirm)
         calibration = calibration.without(search)
     _disjoint({"calibration": calibration, "search": search, "confirm": confirm})
-    return Parts(calibration, search, confirm, account)
+    return Splits(calibration, search, confirm, rules)
 
 
 def _read(

@@ -1,4 +1,4 @@
-"""The stage's own account of a search, for `Evidence.details`: every candidate, layer and class."""
+"""What `Evidence.details` says of a search: every candidate, layer and class."""
 
 import math
 
@@ -13,35 +13,35 @@ from mlgate.stages.quantize.looks import Look
 from mlgate.stages.quantize.prepare import Prepared
 from mlgate.stages.quantize.provenance import instruction_sets
 from mlgate.stages.quantize.search import Search
-from mlgate.stages.quantize.trial import Bench, Trial
+from mlgate.stages.quantize.trial import Trial, TrialContext
 from mlgate.statistics.multiplicity import holm
 from mlgate.statistics.paired import Pairs
 
 
 def details(
-    bench: Bench, winner: Trial, search: Search, prepared: Prepared, seen: Seen, look: Look
+    context: TrialContext, winner: Trial, search: Search, prepared: Prepared, seen: Seen, look: Look
 ) -> dict[str, JsonValue]:
     """Everything about the search that no gate reads. No times but the latencies asked for."""
     found: dict[str, JsonValue] = {
         "winner": winner.candidate.name,
-        "candidates": [_candidate(trial, bench, search) for trial in bench.tried],
-        "prepare": dict(prepared.account),
-        "parts": {
+        "candidates": [_candidate(trial, context, search) for trial in context.tried],
+        "prepare": dict(prepared.steps),
+        "splits": {
             name: {"samples": len(samples), "digest": samples.digest()}
             for name, samples in (
-                ("calibration", bench.parts.calibration),
-                ("search", bench.parts.search),
-                ("confirm", bench.parts.confirm),
+                ("calibration", context.splits.calibration),
+                ("search", context.splits.search),
+                ("confirm", context.splits.confirm),
             )
         },
-        "rules": dict(bench.parts.account),
+        "rules": dict(context.splits.rules),
         "looks": {
-            "at": [{"rows": x.rows, "share": rounded(x.share)} for x in bench.confirm.looks],
+            "at": [{"rows": x.rows, "share": rounded(x.share)} for x in context.confirm.looks],
             "ended": look.rows,
             "rule": "confirm rows are met in the order of seeded hashes; an interval at a look "
             "errs at most `share` as often as its confidence says",
         },
-        "batch_size": bench.source.fixed_batch or bench.batch_size,
+        "batch_size": context.source.fixed_batch or context.batch_size,
         "instruction_sets": list(instruction_sets()),
     }
     if search.failures:
@@ -50,22 +50,22 @@ def details(
         found["sensitivity"] = [layer.as_json() for layer in search.layers]
     if search.stopped:
         found["stopped"] = search.stopped
-    if bench.scoring.task == "classification" and seen.labels is not None:
-        found["classes"] = _classes(bench, seen)
-        found["paired"] = _paired(bench, seen)
+    if context.scoring.task == "classification" and seen.labels is not None:
+        found["classes"] = _classes(context, seen)
+        found["paired"] = _paired(context, seen)
     return found
 
 
-def _candidate(trial: Trial, bench: Bench, search: Search) -> JsonValue:
+def _candidate(trial: Trial, context: TrialContext, search: Search) -> JsonValue:
     method = trial.candidate.method
     entry: dict[str, JsonValue] = {
         "name": trial.candidate.name,
         "scheme": trial.candidate.scheme,
-        "kept": list(trial.candidate.leaders),
-        "stored": list(trial.candidate.stored),
+        "float": list(trial.candidate.float_weighted),
+        "weight_only": list(trial.candidate.weight_only),
         "digest": digest_of(trial.data),
         "size_bytes": len(trial.data),
-        "size_ratio": rounded(len(trial.data) / bench.source_bytes),
+        "size_ratio": rounded(len(trial.data) / context.source_bytes),
         "samples": trial.seen,
         "ended": trial.ended,
         "gates": [f"{r.outcome}: {r.message}" for r in trial.outcomes if r.outcome != "pass"],
@@ -73,7 +73,7 @@ def _candidate(trial: Trial, bench: Bench, search: Search) -> JsonValue:
     if method is not None:
         entry["ranges"] = {
             "method": method,
-            "digest": ranges.digest(search.workshop.ranges_of(method)),
+            "digest": ranges.digest(search.builder.ranges_of(method)),
         }
     error = search.errors.get(trial.candidate)
     if error is not None and math.isfinite(error):
@@ -95,9 +95,9 @@ def _candidate(trial: Trial, bench: Bench, search: Search) -> JsonValue:
     return entry
 
 
-def _paired(bench: Bench, seen: Seen) -> JsonValue:
+def _paired(context: TrialContext, seen: Seen) -> JsonValue:
     """Discordant counts of accuracy on confirm, and what a one-point gate would need."""
-    pairs = paired_answers(bench.scoring, seen)
+    pairs = paired_answers(context.scoring, seen)
     assert pairs is not None
     found: dict[str, JsonValue] = {
         "lost": int(pairs.lost),
@@ -105,20 +105,20 @@ def _paired(bench: Bench, seen: Seen) -> JsonValue:
         "samples": int(pairs.n),
         "mcnemar_p": rounded(pairs.mcnemar()),
     }
-    for gate in bench.gates:
+    for gate in context.gates:
         if gate.metric == "accuracy" and isinstance(gate.max_drop, float) and gate.max_drop > 0:
-            level = gate.confidence or bench.confidence
+            level = gate.confidence or context.confidence
             found["samples_for_80_percent_power"] = pairs.needed(gate.max_drop, level)
             break
     return found
 
 
-def _classes(bench: Bench, seen: Seen) -> JsonValue:
+def _classes(context: TrialContext, seen: Seen) -> JsonValue:
     """Recall per class before and after, with McNemar's p, adjusted by Holm over the classes."""
-    before, after, truth = _answers(bench, seen)
-    scores = seen.source[bench.scoring.output]
+    before, after, truth = _answers(context, seen)
+    scores = seen.source[context.scoring.output]
     width = scores.reshape(len(scores), -1).shape[1] if scores.ndim > 1 else 0
-    names = class_names(bench.scoring, max(width, 2) if width else int(truth.max()) + 1)
+    names = class_names(context.scoring, max(width, 2) if width else int(truth.max()) + 1)
     entries: list[dict[str, JsonValue]] = []
     p_values = []
     for number, name in enumerate(names):
@@ -141,11 +141,13 @@ def _classes(bench: Bench, seen: Seen) -> JsonValue:
     return list(entries)
 
 
-def _answers(bench: Bench, seen: Seen) -> tuple[metrics.Classes, metrics.Classes, metrics.Classes]:
-    before, after = seen.source[bench.scoring.output], seen.candidate[bench.scoring.output]
+def _answers(
+    context: TrialContext, seen: Seen
+) -> tuple[metrics.Classes, metrics.Classes, metrics.Classes]:
+    before, after = seen.source[context.scoring.output], seen.candidate[context.scoring.output]
     assert seen.labels is not None
     return (
-        metrics.answers(before, bench.scoring.threshold),
-        metrics.answers(after, bench.scoring.threshold),
-        truth_of(bench.scoring, seen.labels, before),
+        metrics.answers(before, context.scoring.threshold),
+        metrics.answers(after, context.scoring.threshold),
+        truth_of(context.scoring, seen.labels, before),
     )
