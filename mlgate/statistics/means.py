@@ -41,10 +41,11 @@ def mean_estimate(
 def trimmed_estimate(
     clusters: Sequence[float], confidences: Sequence[float], looks: int = 1
 ) -> Estimate:
-    """20 % trimmed mean of one number per cluster, with one-sided bounds (Yuen 1974).
+    """20 % trimmed mean of one number per cluster, with one-sided bounds.
 
-    The standard error is the winsorised one, s_w / (0.6 √n); degrees of freedom are those of the
-    values that are kept, less one. Raises `ValueError` for fewer than three clusters.
+    Of n values the h = n − 2⌊n/5⌋ middle ones are kept; the squared standard error is their
+    winsorised sum of squares over h (h − 1), with h − 1 degrees of freedom (Yuen 1974). Raises
+    `ValueError` for fewer than three clusters.
     """
     ordered = np.sort(np.asarray(clusters, dtype=np.float64))
     n = len(ordered)
@@ -54,12 +55,29 @@ def trimmed_estimate(
     kept = n - 2 * cut
     middle = float(ordered[cut : n - cut].mean())
     winsorised = np.clip(ordered, ordered[cut], ordered[n - 1 - cut])
-    error = float(winsorised.std(ddof=1)) / (0.6 * math.sqrt(n))
+    squares = float(((winsorised - winsorised.mean()) ** 2).sum())
+    error = math.sqrt(squares / (kept * (kept - 1)))
     bounds = []
     for confidence in confidences:
         reach = student_quantile(spent(confidence, looks), kept - 1) * error
         bounds.append((confidence, middle - reach, middle + reach))
     return Estimate(middle, tuple(bounds), n)
+
+
+def next_spread(
+    values: Sequence[float], confidences: Sequence[float], looks: int = 1
+) -> tuple[float | None, ...]:
+    """How far the next value may lie from the mean of these, one-sided, at each confidence.
+
+    Student's prediction interval for one more independent value, s √(1 + 1/n) t (Hahn and Meeker,
+    Statistical Intervals, 1991, 4.7). None for fewer than two values: nothing is known then.
+    """
+    n = len(values)
+    if n < 2:
+        return tuple(None for _ in confidences)
+    deviation = float(np.asarray(values, dtype=np.float64).std(ddof=1))
+    scale = deviation * math.sqrt(1 + 1 / n)
+    return tuple(student_quantile(spent(c, looks), n - 1) * scale for c in confidences)
 
 
 def batch_rates(completions_ns: Integers, batches: int = 20) -> list[float]:

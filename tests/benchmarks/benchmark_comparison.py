@@ -162,7 +162,9 @@ def main() -> None:
         begun = time.monotonic()
         open_arm = opener(path)
         epochs = [
-            compare.run_epoch(open_arm, options.epoch, random.Random(i))
+            compare.run_epoch(
+                open_arm, options.epoch, compare.opening_order(0, i), random.Random(i)
+            )
             for i in range(options.record)
         ]
         took = (time.monotonic() - begun) / len(epochs)

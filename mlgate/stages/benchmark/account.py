@@ -13,7 +13,13 @@ from mlgate.quantity import seconds
 from mlgate.stages.benchmark import batching, capacity, schedule
 from mlgate.stages.benchmark.campaign import Campaign
 from mlgate.stages.benchmark.cold_start import warm_pool
-from mlgate.stages.benchmark.compare import epoch_ratios, epochs_from, sentinel_of
+from mlgate.stages.benchmark.compare import (
+    LEAST_EPOCHS,
+    clock_of,
+    epoch_ratios,
+    epochs_from,
+    sentinel_of,
+)
 from mlgate.stages.benchmark.findings import Findings
 from mlgate.stages.benchmark.measurements import ramp_capacity
 from mlgate.stages.benchmark.profile import top_operators
@@ -46,8 +52,9 @@ def account(run: Campaign, recording: Recording, findings: Findings) -> dict[str
         details["gpu"] = run.gpu
     if run.ramping is not None:
         details["ramp"] = _ramp_details(run, recording)
-    if run.comparing is not None and len(run.comparing.epochs) >= 3:
-        details["comparison"] = _comparison_details(run.comparing, recording)
+    compared = [one for one in run.comparisons if len(one.epochs) >= LEAST_EPOCHS]
+    if compared:
+        details["comparisons"] = [_comparison_details(one, recording) for one in compared]
     singles = [load.id for load in run.loads if load.kind == "single"]
     # On a GPU the models' memory is there, and that of the baseline is not measured.
     other = run.cold.baseline_rss if run.target.runtime.provider == "cpu" else None
@@ -122,15 +129,20 @@ def _ramp_details(run: Campaign, recording: Recording) -> dict[str, JsonValue]:
 
 def _comparison_details(comparing: Comparing, recording: Recording) -> dict[str, JsonValue]:
     epochs = epochs_from(f"{comparing.id}.compared", recording.series)
-    sentinel = sentinel_of(epochs)
+    clock = clock_of(epochs, own_time_known=bool(comparing.row()["own_time_known"]))
+    sentinel = sentinel_of(epochs, clock)
     return {
-        "epochs": [rounded(ratio) for ratio in epoch_ratios(epochs)],
+        "scenario": comparing.id,
+        "seed": comparing.seed,
+        "clock": clock,
+        "epochs": [rounded(ratio) for ratio in epoch_ratios(epochs, clock)],
         "pairs": sum(len(epoch.wall["baseline"]) for epoch in epochs),
         "sentinel": {
             "ratio": rounded(sentinel.ratio),
             "low": rounded(sentinel.low),
             "high": rounded(sentinel.high),
             "agrees": sentinel.agrees,
+            "clear": sentinel.clear,
         },
     }
 

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from pydantic import JsonValue
 
 from mlgate.stage import Job
@@ -24,9 +25,10 @@ class Campaign:
     baseline: Path | None
     anchor: Path | None
     deadline: float
+    seed: int
     loads: list[Load] = field(default_factory=list)
     ramping: Ramping | None = None
-    comparing: Comparing | None = None
+    comparisons: list[Comparing] = field(default_factory=list)
     anchoring: Comparing | None = None
     cold: ColdStarts = field(default_factory=lambda: ColdStarts([], None, None))
     phases: dict[str, Integers] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Campaign:
     def effort(self) -> tuple[int, ...]:
         """How much was measured: it grows when a look adds something."""
         return (
-            len(self.comparing.epochs) if self.comparing else 0,
+            *(len(comparing.epochs) for comparing in self.comparisons),
             self.ramping.rounds if self.ramping else 0,
             *(len(load.latency) for load in self.loads),
         )
@@ -66,6 +68,7 @@ class Campaign:
         for load in self.loads:
             series[f"{load.key}.latency"] = load.latency
             series[f"{load.key}.completed"] = load.completed
+            series[f"{load.key}.sessions"] = np.asarray(load.sessions, dtype=np.int64)
         if self.ramping is not None:
             facts["ramp"] = self.ramping.row()
         if self.gpu is not None:
@@ -73,21 +76,19 @@ class Campaign:
             series |= {f"gpu.{phase}": times for phase, times in self.phases.items()}
         if self.cold.engine_build is not None:
             facts["engine_build"] = self.cold.engine_build
-        for fact, suffix, comparing in (
-            ("comparison", "compared", self.comparing),
-            ("anchor", "anchored", self.anchoring),
-        ):
-            if comparing is not None:
-                facts[fact] = {
-                    "id": comparing.id,
-                    "batch": comparing.batch,
-                    "looks": comparing.looks,
-                    "filter": comparing.filtered,
-                }
-                name = f"{comparing.id}.{suffix}"
-                series |= series_of(name, comparing.epochs)
-                if comparing.cut is not None:
-                    series |= series_of(f"{name}.cut", [comparing.cut])
+        facts["comparisons"] = [comparing.row() for comparing in self.comparisons]
+        for comparing in self.comparisons:
+            series |= _compared_series(f"{comparing.id}.compared", comparing)
+        if self.anchoring is not None:
+            facts["anchor"] = self.anchoring.row()
+            series |= _compared_series(f"{self.anchoring.id}.anchored", self.anchoring)
         if self.failed is not None:
             facts["failed"] = self.failed
         return Recording(facts, series)
+
+
+def _compared_series(name: str, comparing: Comparing) -> dict[str, Integers]:
+    series = series_of(name, comparing.epochs)
+    if comparing.cut is not None:
+        series |= series_of(f"{name}.cut", [comparing.cut])
+    return series

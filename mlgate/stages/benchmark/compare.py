@@ -29,9 +29,15 @@ Arm = Literal["baseline", "candidate", "sentinel"]
 
 ARMS: Final[tuple[Arm, ...]] = ("baseline", "candidate", "sentinel")
 SENTINEL_SHARE: Final = 0.25
+# Above this share of interrupted queries wall times are no fair sample of the model.
 MOST_PREEMPTED: Final = 0.25
+# Above this share the median pair may hold an interruption: the thread's CPU time is compared.
+_OWN_TIME_SHARE: Final = 0.05
+# A typical query needs three clusters of two epochs each.
+LEAST_EPOCHS: Final = 6
 _SENTINEL_TOLERANCE: Final = 0.01
-_SENTINEL_CONFIDENCE: Final = 0.999
+_SENTINEL_WIDEST: Final = 0.03
+_SENTINEL_CONFIDENCE: Final = 0.99
 _LEAST_PAIRS: Final = 5
 _WARM: Final = 30
 
@@ -48,15 +54,31 @@ class Epoch:
     cpu: Mapping[Arm, Integers]
 
 
+def opening_order(seed: int, epoch: int) -> tuple[Arm, ...]:
+    """The order in which an epoch opens its sessions: drawn for even epochs, reversed for odd ones.
+
+    What is opened first lies elsewhere in memory, which is worth some per cent of a short query. An
+    order and its reverse together favour no arm: (a, b, c), then (c, b, a).
+    """
+    rng = random.Random(f"{seed} {epoch // 2}")  # noqa: S311 - no secret depends on it
+    order = list(ARMS)
+    rng.shuffle(order)
+    if epoch % 2:
+        order.reverse()
+    return tuple(order)
+
+
 def run_epoch(
-    open_arm: Callable[[Arm], Prepared], seconds: float, rng: random.Random, most: int = 20_000
+    open_arm: Callable[[Arm], Prepared],
+    seconds: float,
+    order: Sequence[Arm],
+    rng: random.Random,
+    most: int = 20_000,
 ) -> Epoch:
-    """One epoch: fresh sessions in random order, then pairs of queries, each in random order.
+    """One epoch: fresh sessions in the given order, then pairs of queries, each in random order.
 
     Lasts `seconds`, and at least five pairs. Raises `QueryFailed` when a query fails.
     """
-    order = list(ARMS)
-    rng.shuffle(order)
     opened = {arm: open_arm(arm) for arm in order}
     try:
         for arm in order:
@@ -128,41 +150,68 @@ def unpreempted(wall: Integers, cpu: Integers) -> Integers:
     return kept
 
 
+Clock = Literal["wall", "cpu"]
+
+
+def clock_of(epochs: Sequence[Epoch], *, own_time_known: bool) -> Clock:
+    """Which time of a query tells the models apart: its thread's own where many are interrupted.
+
+    An interruption adds the same milliseconds to both models, which draws a ratio of wall times
+    towards 1. `own_time_known`: a query is the work of the thread that calls it.
+    """
+    if own_time_known and preempted_share(epochs) > _OWN_TIME_SHARE:
+        return "cpu"
+    return "wall"
+
+
 @dataclass(frozen=True)
 class Sentinel:
-    """The baseline against itself; `agrees` is False when it is surely off by more than 1 %."""
+    """The baseline against itself.
+
+    `agrees` is False when it is surely off by more than 1 %; `clear` is False when its interval is
+    so wide that it agrees with everything, and says nothing of this machine.
+    """
 
     ratio: float
     low: float
     high: float
     agrees: bool
+    clear: bool
 
 
-def sentinel_of(epochs: Sequence[Epoch]) -> Sentinel:
-    """What the A/A arm says."""
-    logs = [
-        _median_log_ratio(
-            epoch.wall["sentinel"], epoch.wall["baseline"][: len(epoch.wall["sentinel"])]
-        )
-        for epoch in epochs
-    ]
-    found = trimmed_estimate(logs, (_SENTINEL_CONFIDENCE,))
+def sentinel_of(epochs: Sequence[Epoch], clock: Clock = "wall") -> Sentinel:
+    """What the A/A arm says. Raises `ValueError` for fewer than six epochs."""
+    logs = []
+    for epoch in epochs:
+        times = getattr(epoch, clock)
+        sentinel = times["sentinel"]
+        logs.append(_median_log_ratio(sentinel, times["baseline"][: len(sentinel)]))
+    found = trimmed_estimate(_balanced(logs), (_SENTINEL_CONFIDENCE,))
     _, low, high = found.bounds[0]
     assert low is not None
     assert high is not None
     tolerance = np.log1p(_SENTINEL_TOLERANCE)
     agrees = bool(low <= tolerance and high >= -tolerance)
-    return Sentinel(float(np.exp(found.value)), float(np.exp(low)), float(np.exp(high)), agrees)
+    clear = bool(high - low <= 2 * np.log1p(_SENTINEL_WIDEST))
+    ratio, lowest, highest = np.exp([found.value, low, high]).tolist()
+    return Sentinel(ratio, lowest, highest, agrees, clear)
 
 
-def epoch_ratios(epochs: Sequence[Epoch]) -> list[float]:
+def epoch_ratios(epochs: Sequence[Epoch], clock: Clock = "wall") -> list[float]:
     """Median of candidate / baseline over the pairs of each epoch."""
-    return [float(np.exp(_epoch_log_ratio(epoch))) for epoch in epochs]
+    return [float(np.exp(_epoch_log_ratio(epoch, clock))) for epoch in epochs]
 
 
-def median_ratio(epochs: Sequence[Epoch], confidences: Sequence[float], looks: int) -> Estimate:
-    """Candidate / baseline of a typical query: trimmed mean over epochs of paired medians."""
-    found = trimmed_estimate([_epoch_log_ratio(epoch) for epoch in epochs], confidences, looks)
+def median_ratio(
+    epochs: Sequence[Epoch], confidences: Sequence[float], looks: int, clock: Clock = "wall"
+) -> Estimate:
+    """Candidate / baseline of a typical query: trimmed mean over balanced epochs of paired medians.
+
+    Two epochs, whose opening orders are each other's reverse, are one cluster. Raises `ValueError`
+    for fewer than six epochs.
+    """
+    logs = [_epoch_log_ratio(epoch, clock) for epoch in epochs]
+    found = trimmed_estimate(_balanced(logs), confidences, looks)
     return Estimate(
         float(np.exp(found.value)),
         tuple(
@@ -177,8 +226,14 @@ def median_ratio(epochs: Sequence[Epoch], confidences: Sequence[float], looks: i
     )
 
 
-def _epoch_log_ratio(epoch: Epoch) -> float:
-    return _median_log_ratio(epoch.wall["candidate"], epoch.wall["baseline"])
+def _balanced(values: Sequence[float]) -> list[float]:
+    """The mean of each epoch and the one of the reversed order; an epoch without it is left out."""
+    return [(first + second) / 2 for first, second in zip(values[::2], values[1::2], strict=False)]
+
+
+def _epoch_log_ratio(epoch: Epoch, clock: Clock) -> float:
+    times = getattr(epoch, clock)
+    return _median_log_ratio(times["candidate"], times["baseline"])
 
 
 def _median_log_ratio(a: Integers, b: Integers) -> float:
@@ -210,12 +265,9 @@ def tail_of(
     """
     sides: dict[Arm, list[Floats]] = {}
     for arm in ("candidate", "baseline"):
-        sides[arm] = [
-            (unpreempted(e.wall[arm], e.cpu[arm]) if filtered else e.wall[arm]).astype(np.float64)
-            for e in epochs
-        ]
+        sides[arm] = _balanced_latencies(epochs, arm, filtered=filtered)
     counts = [sum(len(part) for part in parts) for parts in sides.values()]
-    if min(counts) * (1 - percentile) < 10 or len(epochs) < 3:
+    if min(counts) * (1 - percentile) < 10 or len(epochs) < LEAST_EPOCHS:
         return None
     ratio = tail_ratio_estimate(
         sides["candidate"], sides["baseline"], percentile, confidences, looks
@@ -226,6 +278,18 @@ def tail_of(
         ratio,
         counts[0],
     )
+
+
+def _balanced_latencies(epochs: Sequence[Epoch], arm: Arm, *, filtered: bool) -> list[Floats]:
+    """An arm's latencies of each two epochs that balance each other, as one cluster."""
+    clusters = []
+    for first, second in zip(epochs[::2], epochs[1::2], strict=False):
+        times = []
+        for epoch in (first, second):
+            wall = epoch.wall[arm]
+            times.append(unpreempted(wall, epoch.cpu[arm]) if filtered else wall)
+        clusters.append(np.concatenate(times).astype(np.float64))
+    return clusters
 
 
 def preempted_share(epochs: Sequence[Epoch]) -> float:

@@ -34,11 +34,12 @@ def derive(recording: Recording, confidences: Sequence[float]) -> Findings:
     try:
         rows = measurements_of(recording, confidences)
         compared: list[Comparison] = []
-        if facts.get("comparison"):
-            more, compared = compared_to(recording, confidences, "baseline")
+        for comparison in facts["comparisons"]:
+            more, against = compared_to(recording, confidences, "baseline", comparison)
             rows += more
+            compared += against
         if facts.get("anchor"):
-            compared += compared_to(recording, confidences, "anchor")[1]
+            compared += compared_to(recording, confidences, "anchor", facts["anchor"])[1]
         if facts.get("failed"):
             rows, compared = withdrawn(rows, compared, facts["failed"])
     except (KeyError, IndexError, TypeError) as error:

@@ -1,9 +1,12 @@
 """From a recording to measurements: loads, cold starts, capacity, cost, and what a GPU took."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from mlgate.evidence import Measurement, measured, unmeasured
 from mlgate.stages.benchmark import cost
@@ -12,13 +15,21 @@ from mlgate.stages.benchmark.cold_start import PHASES as STARTS
 from mlgate.stages.benchmark.device import PHASES
 from mlgate.stages.benchmark.recording import Recording
 from mlgate.statistics.intervals import Estimate
-from mlgate.statistics.means import batch_rates, mean_estimate
+from mlgate.statistics.means import batch_rates, mean_estimate, next_spread
 from mlgate.statistics.multiplicity import spent
 from mlgate.statistics.quantiles import PERCENTILES, percentile_estimate, queries_needed
 
 Labels = Mapping[str, object]
+Integers = npt.NDArray[np.int64]
+
+# Loads in which the next query waits for the last answer: their rate is what the model can do.
+CLOSED: Final = ("single", "batch", "long_tail")
 
 _NO_KNEE: Final = "no rate kept the promise in any round"
+_NO_RATE: Final = (
+    "an open loop is served at the rate that was offered, which says nothing of what one machine "
+    "can do: add {kind: ramp} or {kind: single}"
+)
 _NOTABLY_LATE: Final = 0.1
 _UNSTEADY: Final = (
     "the GPU was not steady (still warming up, or its clocks slowed): nothing passes on this"
@@ -64,10 +75,8 @@ def estimated(
 
 
 def _loads(recording: Recording, confidences: Sequence[float]) -> Iterator[Measurement]:
-    for load in recording.facts["loads"]:
-        assert isinstance(load, dict)
+    for load in _load_rows(recording):
         labels = {"scenario": load["id"], "batch": load["batch"]}
-        looks = int(load["looks"])
         key = f"{load['id']}.{load['batch']}"
         ordered = np.sort(recording.series[f"{key}.latency"])
         if load.get("failed") or not len(ordered):
@@ -76,20 +85,97 @@ def _loads(recording: Recording, confidences: Sequence[float]) -> Iterator[Measu
                 yield unmeasured(f"latency_ms.{name}", why, labels=labels, unit="ms")
             yield unmeasured("throughput_qps", why, labels=labels, unit="qps")
             continue
-        unsteady = bool(load.get("unsteady"))
-        for name, percentile in PERCENTILES.items():
-            found = percentile_estimate(ordered, percentile, confidences, looks)
-            because = _too_few(found, percentile, looks)
-            if unsteady:
-                found, because = open_ended(found), (_UNSTEADY,)
-            because += _others(float(load.get("late_share", 0.0)))
-            yield estimated(f"latency_ms.{name}", found, "ms", labels, 1e-6, because)
-        done = np.concatenate([[0], recording.series[f"{key}.completed"]]).astype(np.int64)
-        rows = int(load["batch"])
-        rates = mean_estimate([rows * r for r in batch_rates(done)], confidences, looks)
-        whole = rows * (len(done) - 1) / (float(done[-1]) / 1e9)
-        value = Estimate(whole, _around(rates, whole), len(done) - 1)
-        yield estimated("throughput_qps", value, "qps", labels)
+        yield from _latencies(load, ordered, _session_medians(recording, key), confidences)
+        yield _throughput(load, recording, key, confidences)
+
+
+def _throttled(load: Mapping[str, Any]) -> tuple[str, ...]:
+    if not load["throttled"]:
+        return ()
+    return (f"the CPU quota stopped the process in {load['throttled']} periods",)
+
+
+def _load_rows(recording: Recording) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = recording.facts["loads"]
+    return rows
+
+
+def _latencies(
+    load: Mapping[str, Any],
+    ordered: Integers,
+    session_medians: Sequence[float],
+    confidences: Sequence[float],
+) -> Iterator[Measurement]:
+    labels = {"scenario": load["id"], "batch": load["batch"]}
+    looks = int(load["looks"])
+    closed = load["kind"] in CLOSED
+    logs = [math.log(max(median, 1.0)) for median in session_medians]
+    for name, percentile in PERCENTILES.items():
+        found = percentile_estimate(ordered, percentile, confidences, looks)
+        because = _too_few(found, percentile, looks)
+        if closed:
+            found = _widened(found, next_spread(logs, confidences, looks))
+        if load.get("unsteady"):
+            found, because = open_ended(found), (_UNSTEADY,)
+        because += _others(float(load.get("late_share", 0.0))) + _throttled(load)
+        yield estimated(f"latency_ms.{name}", found, "ms", labels, 1e-6, because)
+
+
+def _throughput(
+    load: Mapping[str, Any], recording: Recording, key: str, confidences: Sequence[float]
+) -> Measurement:
+    labels = {"scenario": load["id"], "batch": load["batch"]}
+    rows, looks = int(load["batch"]), int(load["looks"])
+    done = np.concatenate([[0], recording.series[f"{key}.completed"]]).astype(np.int64)
+    rates = mean_estimate([rows * r for r in batch_rates(done)], confidences, looks)
+    whole = rows * (len(done) - 1) / (float(done[-1]) / 1e9)
+    found = Estimate(whole, _around(rates, whole), len(done) - 1)
+    if load["kind"] in CLOSED:
+        logs = [math.log(rate) for rate in _session_rates(recording, key)]
+        found = _widened(found, next_spread(logs, confidences, looks))
+    return estimated("throughput_qps", found, "qps", labels, because=_throttled(load))
+
+
+def _session_medians(recording: Recording, key: str) -> list[float]:
+    """Median latency of each loading of the model, in nanoseconds."""
+    cuts = np.cumsum(recording.series[f"{key}.sessions"])[:-1]
+    parts = np.split(recording.series[f"{key}.latency"], cuts)
+    return [float(np.median(part)) for part in parts if len(part)]
+
+
+def _session_rates(recording: Recording, key: str) -> list[float]:
+    """Queries per second of each loading of the model."""
+    ends = np.cumsum(recording.series[f"{key}.sessions"])
+    done = np.concatenate([[0], recording.series[f"{key}.completed"]])
+    begun = 0
+    rates = []
+    for end in ends.tolist():
+        span = float(done[end] - done[begun])
+        if end > begun and span > 0:
+            rates.append((end - begun) / span * 1e9)
+        begun = end
+    return rates
+
+
+def _widened(found: Estimate, spread: Sequence[float | None]) -> Estimate:
+    """An interval of this loading's queries, made one of the next loading's.
+
+    `spread` is that of loadings, as logarithms, at each confidence; None: nothing is known of it,
+    and the interval has no ends.
+    """
+    bounds: list[tuple[float, float | None, float | None]] = []
+    for (confidence, low, high), reach in zip(found.bounds, spread, strict=True):
+        if reach is None:
+            bounds.append((confidence, None, None))
+            continue
+        bounds.append(
+            (
+                confidence,
+                None if low is None else low * math.exp(-reach),
+                None if high is None else high * math.exp(reach),
+            )
+        )
+    return Estimate(found.value, tuple(bounds), found.n)
 
 
 def _around(found: Estimate, value: float) -> tuple[tuple[float, float | None, float | None], ...]:
@@ -168,9 +254,25 @@ def ramp_capacity(facts: Mapping[str, Any], confidences: Sequence[float]) -> Cap
     if not ramp:
         return None
     steps = [Step(**step) for step in ramp["steps"]]
-    return capacity_of(
+    found = capacity_of(
         steps, float(ramp["limit"]), int(ramp["workers"]), confidences, int(ramp["looks"])
     )
+    if found is None:
+        return None
+    knee = _at_most(found.knee, float(ramp["ceiling"]))
+    if ramp["throttled"] and ramp["undisturbed"]:
+        # The times without interruptions are not what a throttled server gives anybody.
+        knee = open_ended(knee)
+    return replace(found, knee=knee)
+
+
+def _at_most(found: Estimate, ceiling: float) -> Estimate:
+    """The same with no upper end beyond what can be; the number itself stays."""
+    most = max(ceiling, found.value)
+    bounds = tuple(
+        (c, low, None if high is None else min(high, most)) for c, low, high in found.bounds
+    )
+    return Estimate(found.value, bounds, found.n)
 
 
 def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measurement]:
@@ -183,7 +285,7 @@ def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measureme
             unmeasured("capacity.knee_qps", why, unit="qps"),
             unmeasured("capacity.max_inflight", why, unit="count"),
         ]
-    because = _others(_late_share(ramp))
+    because = _surroundings(ramp)
     rows = [estimated("capacity.knee_qps", capacity.knee, "qps", because=because)]
     overload = ramp["overload"]
     if not overload:
@@ -191,9 +293,19 @@ def _ramp(facts: Mapping[str, Any], capacity: Capacity | None) -> list[Measureme
         return [*rows, measured("capacity.max_inflight", inflight, unit="count")]
     last = overload[-1]
     rows.append(measured("capacity.max_inflight", float(last["max_inflight"]), unit="count"))
-    in_time = last["goodput"] / (capacity.knee.value * float(ramp["percentile"]))
+    in_time = last["goodput"] / capacity.knee.value
     rows.append(measured("capacity.overload_goodput", in_time))
     return rows
+
+
+def _surroundings(ramp: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is said of the machine beside a capacity, and what follows from it."""
+    said = list(_others(_late_share(ramp)))
+    if ramp["throttled"]:
+        said.append(f"the CPU quota stopped the process in {ramp['throttled']} periods")
+    if ramp["workers"] > ramp["cores"]:
+        said.append(f"{ramp['workers']} workers share {ramp['cores']} cores")
+    return tuple(said)
 
 
 def _late_share(ramp: Mapping[str, Any]) -> float:
@@ -220,11 +332,17 @@ def _others(late: float) -> tuple[str, ...]:
 def rate_at_promise(
     recording: Recording, capacity: Capacity | None, confidences: Sequence[float]
 ) -> Estimate | None:
-    """Answers a second that one instance gives: the knee, else the first closed loop's rate."""
+    """Answers a second that one instance gives: the knee, else the first closed loop's rate.
+
+    The rate of an open loop is what was offered, not what can be served: None.
+    """
     if recording.facts.get("ramp"):
         return capacity.knee if capacity is not None else None
+    closed = {load["id"] for load in _load_rows(recording) if load["kind"] in CLOSED}
     for row in _loads(recording, confidences):
-        if row.name == "throughput_qps" and row.value is not None:
+        if row.name != "throughput_qps" or row.value is None:
+            continue
+        if row.labels["scenario"] in closed:
             bounds = tuple((b.confidence, b.low, b.high) for b in row.bounds)
             return Estimate(row.value, bounds, row.n or 0)
     return None
@@ -241,7 +359,9 @@ def _cost(
     rate = rate_at_promise(recording, capacity, confidences)
     ramp: Mapping[str, Any] = recording.facts.get("ramp") or {}
     if rate is None or rate.value <= 0:
-        why = f"no knee was found: {ramp.get('failed') or _NO_KNEE}" if ramp else "no rate"
+        why = _NO_RATE
+        if ramp:
+            why = f"no knee was found: {ramp.get('failed') or _NO_KNEE}"
         return [unmeasured(name, why, unit="USD")]
     energies = _joules(recording.facts)
     found = cost.usd_per_million(
@@ -251,7 +371,7 @@ def _cost(
         float(np.mean(energies)) if energies else None,
         float(terms["usd_per_kwh"]),
     )
-    because = _others(_late_share(ramp)) if ramp else ()
+    because = _surroundings(ramp) if ramp else ()
     return [estimated(name, found, "USD", because=because)]
 
 

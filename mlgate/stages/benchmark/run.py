@@ -1,6 +1,7 @@
 """Measure a benchmark: every scenario once, then longer what a gate cannot decide yet."""
 
 import platform
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -40,6 +41,7 @@ from mlgate.stages.benchmark.spec import (
     Ramp,
     Server,
     Single,
+    compared_scenarios,
 )
 from mlgate.stages.benchmark.spec import (
     ColdStart as ColdStartSpec,
@@ -79,7 +81,9 @@ def measure(
         before = gpu.state()
     target = aim(job, runtime)
     baseline, anchor = (reference_of(job, target, role) for role in ("baseline", "anchor"))
-    run = Campaign(job, target, baseline, anchor, time.monotonic() + limit)
+    # Another one for each run: a fixed one would give every run the same luck. It is recorded.
+    seed = secrets.randbits(32)
+    run = Campaign(job, target, baseline, anchor, time.monotonic() + limit, seed)
     target.prepare()
     try:
         _first_looks(run)
@@ -130,12 +134,15 @@ def _first_looks(run: Campaign) -> None:
     if run.baseline is not None:
         # First, so that no time limit leaves the comparison out.
         tell(Progress("comparing with the baseline"))
-        run.comparing = _comparing(run, run.baseline)
-        run.comparing.go(run.comparing.sizes()[0], run.deadline)
+        for scenario_id in compared_scenarios(options):
+            comparing = _comparing(run, run.baseline, scenario_id)
+            run.comparisons.append(comparing)
+            comparing.go(comparing.sizes()[0], run.deadline)
     if run.anchor is not None:
         tell(Progress("comparing with the anchor"))
-        run.anchoring = replace(_comparing(run, run.anchor), looks=1)
-        run.anchoring.go(run.anchoring.planned, run.deadline)
+        first = compared_scenarios(options)[0]
+        run.anchoring = replace(_comparing(run, run.anchor, first), looks=1)
+        run.anchoring.go(run.anchoring.sizes()[0], run.deadline)
     for scenario in sorted(options.scenarios, key=lambda s: isinstance(s, Server | Burst)):
         tell(Progress(f"measuring {scenario.id}"))
         if isinstance(scenario, Ramp):
@@ -196,11 +203,10 @@ def _rate(run: Campaign, scenario: Server | Burst) -> float:
     return scenario.share * len(trace.latency) / (float(trace.completed[-1]) / 1e9)
 
 
-def _comparing(run: Campaign, baseline: Path) -> Comparing:
+def _comparing(run: Campaign, baseline: Path, scenario_id: str) -> Comparing:
     options = run.job.options
-    scenario = next((s for s in options.scenarios if isinstance(s, Single)), None)
-    if scenario is None:
-        raise StageError("the comparison needs a single scenario", hint="add {kind: single}")
+    scenario = next(s for s in options.scenarios if s.id == scenario_id)
+    assert isinstance(scenario, Single)
     gated = any(gate.compared_to for gate in options.gates) or _touches(
         options.gates, "latency_ms.p99_unpreempted"
     )
@@ -212,6 +218,7 @@ def _comparing(run: Campaign, baseline: Path) -> Comparing:
         options.epochs,
         seconds(options.epoch),
         len(look_sizes(options.epochs)) if gated else 1,
+        run.seed,
     )
 
 
@@ -251,9 +258,10 @@ def _extend(run: Campaign, gate: Gate) -> bool:
     """Measure more of what one gate looks at; False when there is no more to measure."""
     before = run.effort()
     if gate.compared_to or gate.metric in ("latency_ms.p99_unpreempted", "preempted"):
-        size = run.comparing.next_size() if run.comparing else None
-        if size is not None and run.comparing is not None:
-            run.comparing.go(size, run.deadline)
+        for comparing in run.comparisons:
+            size = comparing.next_size()
+            if size is not None and _selects(gate, comparing.id, comparing.batch):
+                comparing.go(size, run.deadline)
     elif gate.metric.startswith(("capacity", "cost")) and run.ramping is not None:
         ramp = run.ramping
         rounds = [round(ramp.scenario.rounds * factor) for factor in _RAMP_ROUNDS]
@@ -263,10 +271,15 @@ def _extend(run: Campaign, gate: Gate) -> bool:
     elif gate.metric.startswith(("latency_ms", "throughput", "cost")):
         percentile = PERCENTILES.get(gate.metric.rsplit(".", 1)[-1], 0.99)
         for load in run.loads:
-            wanted = gate.where.get("scenario"), gate.where.get("batch")
-            if wanted[0] in (None, load.id) and str(wanted[1]) in ("None", str(load.batch)):
+            if _selects(gate, load.id, load.batch):
                 _look(run, load, percentile)
     return run.effort() != before
+
+
+def _selects(gate: Gate, scenario: str, batch: int) -> bool:
+    """Whether a gate looks at this load."""
+    labels = {"scenario": scenario, "batch": str(batch)}
+    return all(str(value) == labels.get(label) for label, value in gate.where.items())
 
 
 def _gpu_facts(run: Campaign, gpu: nvml.Gpu, before: nvml.GpuState) -> dict[str, JsonValue]:

@@ -1,9 +1,8 @@
 """Measure each scenario, and measure it longer: what the stage's spec calls `scenarios`."""
 
-import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
+from mlgate import machine
 from mlgate.errors import StageError
 from mlgate.quantity import seconds
 from mlgate.stages.benchmark import capacity, compare, schedule
@@ -30,11 +30,13 @@ from mlgate.stages.benchmark.spec import (
 )
 from mlgate.stages.benchmark.target import Target
 from mlgate.statistics.multiplicity import look_sizes
-from mlgate.statistics.quantiles import queries_needed
+from mlgate.statistics.quantiles import percentile_of, queries_needed
 
 Integers = npt.NDArray[np.int64]
 
 LOAD_LOOKS: Final = (1.0, 2.0, 4.0)
+# Loadings of the model in one look at a closed loop: the interval is over them.
+SESSIONS: Final = 5
 OUT_OF_TIME: Final = "the time limit ended before it was measured: raise time_limit"
 _WARM_S: Final = 0.3
 _GPU_WARM_S: Final = 3.0
@@ -44,7 +46,9 @@ _GPU_WARM_S: Final = 3.0
 class Load:
     """One load that is measured look by look: closed or open loop, of one batch size.
 
-    `go(seconds, look)` measures for so long; `failed` says why there is nothing.
+    `go(seconds, look)` measures for so long, and gives the trace of each loading of the model:
+    where a model lies in memory is worth some per cent, so one loading says little of the next.
+    `sessions` counts the queries of each. `failed` says why there is nothing.
     """
 
     id: str
@@ -52,12 +56,14 @@ class Load:
     batch: int
     first: float
     looks: int
-    go: Callable[[float, int], Trace]
+    go: Callable[[float, int], Iterator[Trace]]
     notes: dict[str, JsonValue] = field(default_factory=dict)
     failed: str | None = None
     done: int = 0
     latency: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     completed: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    sessions: list[int] = field(default_factory=list)
+    throttled: int = 0
 
     @property
     def key(self) -> str:
@@ -77,13 +83,18 @@ class Load:
 
     def look(self, duration: float) -> None:
         """Measure once more and add it to what there is, also when a query fails."""
+        before = machine.throttling()
         try:
-            trace = self.go(duration, self.done)
+            for trace in self.go(duration, self.done):
+                self._take(trace)
         except QueryFailed as error:
             if isinstance(error.seen, Trace):
                 self._add(error.seen)
             raise error.in_scenario(self.id, f"after {len(self.latency):,} queries") from None
         self.done += 1
+        self.throttled += machine.throttling().since(before).throttled
+
+    def _take(self, trace: Trace) -> None:
         answered = len(trace.latency)
         if answered < trace.offered:
             self.failed = (
@@ -101,6 +112,7 @@ class Load:
 
     def _add(self, trace: Trace) -> None:
         offset = int(self.completed[-1]) if len(self.completed) else 0
+        self.sessions.append(min(len(trace.latency), MOST - len(self.latency)))
         self.latency = np.concatenate([self.latency, trace.latency])[:MOST]
         self.completed = np.concatenate([self.completed, trace.completed + offset])[:MOST]
 
@@ -120,6 +132,7 @@ class Load:
             "kind": self.kind,
             "batch": self.batch,
             "looks": self.looks,
+            "throttled": self.throttled,
             **self.notes,
         }
         return row | ({"failed": self.failed} if self.failed else {})
@@ -140,10 +153,11 @@ def batches(target: Target, scenario: Batch, looks: int) -> list[Load]:
 
 
 def _closed(target: Target, id_: str, kind: str, batch: int, first: float, looks: int) -> Load:
-    def go(duration: float, _: int) -> Trace:
-        prepared = target.prepare(batch)
-        load.warmed(warm(prepared, target.runtime), target.runtime)
-        return closed_loop(prepared.run, prepared.bindings, duration)
+    def go(duration: float, _: int) -> Iterator[Trace]:
+        for _session in range(SESSIONS):
+            prepared = target.prepare(batch)
+            load.warmed(warm(prepared, target.runtime), target.runtime)
+            yield closed_loop(prepared.run, prepared.bindings, duration / SESSIONS)
 
     load = Load(id_, kind, batch, first, looks, go)
     return load
@@ -158,14 +172,19 @@ def warm(prepared: Prepared, runtime: Runtime) -> bool:
 def long_tail(target: Target, scenario: LongTail, looks: int) -> Load:
     """Closed loop over a mix of shapes."""
 
-    def go(duration: float, look: int) -> Trace:
-        mixed = target.prepare_mix(scenario.shapes)
-        bindings = [prepared.bindings for prepared in mixed]
-        kinds = schedule.mix([s.share for s in scenario.shapes], 4096, scenario.seed + look)
-        chosen = [bindings[kind][i % len(bindings[kind])] for i, kind in enumerate(kinds.tolist())]
-        for ring in bindings:
-            warm_up(mixed[0].run, ring, _WARM_S)
-        return closed_loop(mixed[0].run, chosen, duration)
+    shares = [shape.share for shape in scenario.shapes]
+
+    def go(duration: float, look: int) -> Iterator[Trace]:
+        for session in range(SESSIONS):
+            mixed = target.prepare_mix(scenario.shapes)
+            bindings = [prepared.bindings for prepared in mixed]
+            kinds = schedule.mix(shares, 4096, scenario.seed + SESSIONS * look + session)
+            chosen = []
+            for i, kind in enumerate(kinds.tolist()):
+                chosen.append(bindings[kind][i % len(bindings[kind])])
+            for ring in bindings:
+                warm_up(mixed[0].run, ring, _WARM_S)
+            yield closed_loop(mixed[0].run, chosen, duration / SESSIONS)
 
     return Load(scenario.id, "long_tail", 1, seconds(scenario.duration), looks, go)
 
@@ -173,7 +192,7 @@ def long_tail(target: Target, scenario: LongTail, looks: int) -> Load:
 def open_(target: Target, scenario: Server | Burst, rate: float, looks: int) -> Load:
     """Open loop at `rate` queries per second."""
 
-    def go(duration: float, look: int) -> Trace:
+    def go(duration: float, look: int) -> Iterator[Trace]:
         prepared = target.prepare()
         load.warmed(warm(prepared, target.runtime), target.runtime)
         seed = scenario.seed + look
@@ -188,7 +207,7 @@ def open_(target: Target, scenario: Server | Burst, rate: float, looks: int) -> 
             )
         else:
             arrivals = schedule.poisson(rate, duration, seed)
-        return open_loop(prepared.run, [prepared.bindings], arrivals[:MOST], patience=duration)
+        yield open_loop(prepared.run, [prepared.bindings], arrivals[:MOST], patience=duration)
 
     load = Load(scenario.id, scenario.kind, 1, seconds(scenario.duration), looks, go)
     load.notes["rate"] = round(rate, 3)
@@ -217,6 +236,8 @@ class Ramping:
     rounds: int = 0
     limit: float = 0.0
     guess: float = 0.0
+    ceiling: float = 0.0
+    throttled: int = 0
     failed: str | None = None
 
     @property
@@ -226,6 +247,13 @@ class Ramping:
 
     def go(self, rounds: int, deadline: float) -> None:
         """Measure rounds until there are so many, or until time is out; a half round is dropped."""
+        before = machine.throttling()
+        try:
+            self._measure(rounds, deadline)
+        finally:
+            self.throttled += machine.throttling().since(before).throttled
+
+    def _measure(self, rounds: int, deadline: float) -> None:
         try:
             servers = self._servers()
             if not self.limit:
@@ -252,6 +280,9 @@ class Ramping:
         trace = closed_loop(servers[0].run, servers[0].bindings, 0.2)
         mean = float(trace.completed[-1]) / len(trace.latency)
         self.guess = len(servers) * 1e9 / mean
+        # Nothing answers faster than its quick queries, one after another, on every core there is.
+        quick = percentile_of(np.sort(trace.latency), 0.1)
+        self.ceiling = min(len(servers), machine.cores()) * 1e9 / max(quick, 1.0)
         if self.slo is not None:
             self.limit = seconds(self.slo.latency) * 1e9
             return
@@ -275,9 +306,13 @@ class Ramping:
 
     @property
     def undisturbed(self) -> bool:
-        """Whether other work on the machine can be taken out: its own threads, a core for each."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return single_threaded(self.target.runtime) and self.scenario.workers <= (cores or 1)
+        """Whether other work on the machine can be taken out: its own threads, a core for each.
+
+        A quota is no other work: what it takes away is gone wherever this is served.
+        """
+        quota = machine.cpu_quota()
+        granted = machine.cores() if quota is None else quota
+        return single_threaded(self.target.runtime) and self.scenario.workers <= granted
 
     def sustained(self) -> float:
         """A rate that this machine serves as promised, by the clock: at most the knee."""
@@ -336,6 +371,9 @@ class Ramping:
             "percentile": self.percentile,
             "workers": self.scenario.workers,
             "looks": self.looks,
+            "cores": machine.cores(),
+            "ceiling": self.ceiling,
+            "throttled": self.throttled,
             "undisturbed": self.undisturbed,
         }
         return row | ({"failed": self.failed} if self.failed else {})
@@ -352,13 +390,15 @@ class Comparing:
     planned: int
     epoch: float
     looks: int
-    seed: int = 0
+    seed: int
     epochs: list[compare.Epoch] = field(default_factory=list)
     cut: compare.Epoch | None = None
+    throttled: int = 0
 
     def sizes(self) -> tuple[int, ...]:
-        """Epochs at each look."""
-        return look_sizes(self.planned) if self.looks > 1 else (self.planned,)
+        """Epochs at each look: even numbers, for two of them balance each other."""
+        sizes = look_sizes(self.planned) if self.looks > 1 else (self.planned,)
+        return tuple(sorted({size + size % 2 for size in sizes}))
 
     def next_size(self) -> int | None:
         """Epochs at the next look; None when there is no more."""
@@ -375,23 +415,40 @@ class Comparing:
         def open_arm(arm: compare.Arm) -> Prepared:
             return self.target.prepare(self.batch, paths[arm])
 
+        before = machine.throttling()
+        try:
+            return self._measure(open_arm, size, deadline)
+        finally:
+            self.throttled += machine.throttling().since(before).throttled
+
+    def _measure(
+        self, open_arm: Callable[[compare.Arm], Prepared], size: int, deadline: float
+    ) -> bool:
         while len(self.epochs) < size:
             if time.monotonic() > deadline:
                 return False
-            # Orders are not part of the evidence; a fixed seed makes a run repeatable.
-            rng = random.Random(self.seed + len(self.epochs))  # noqa: S311
+            number = len(self.epochs)
+            order = compare.opening_order(self.seed, number)
+            rng = random.Random(f"{self.seed} queries {number}")  # noqa: S311
             try:
-                self.epochs.append(compare.run_epoch(open_arm, self.epoch, rng))
+                self.epochs.append(compare.run_epoch(open_arm, self.epoch, order, rng))
             except QueryFailed as error:
                 self.cut = error.seen if isinstance(error.seen, compare.Epoch) else None
                 far = f"in the comparison, after {len(self.epochs)} epochs"
                 raise error.in_scenario(self.id, far) from None
         return True
 
-    @property
-    def filtered(self) -> bool:
-        """Whether interrupted queries can be told: one thread, on the CPU."""
-        return single_threaded(self.target.runtime)
+    def row(self) -> dict[str, JsonValue]:
+        """The facts of the recording."""
+        return {
+            "id": self.id,
+            "batch": self.batch,
+            "looks": self.looks,
+            "seed": self.seed,
+            "own_time_known": single_threaded(self.target.runtime),
+            "interruptions_known": self.target.runtime.provider == "cpu",
+            "throttled": self.throttled,
+        }
 
 
 def single_threaded(runtime: Runtime) -> bool:

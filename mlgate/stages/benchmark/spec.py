@@ -1,6 +1,6 @@
 """Options of the benchmark stage: which model, which load, on what, for how long."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,8 @@ from mlgate.stage import (
     Synthetic,
 )
 
+# What is measured in the comparison alone: without a baseline there is none of it.
+COMPARISON_METRICS: Final = ("latency_ms.p99_unpreempted", "preempted")
 InputSource = Columns | Npz | Synthetic
 ScenarioId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
 
@@ -169,7 +171,11 @@ class Benchmark(Options):
         description="Loads to measure under, in this order.",
     )
     epochs: int = Field(
-        8, ge=4, le=256, description="Rounds of the comparison at the first look; up to 4 times."
+        8,
+        ge=6,
+        le=256,
+        multiple_of=2,
+        description="Rounds of the comparison at the first look (even); up to 4 times as many.",
     )
     epoch: Duration = Field("350ms", description="Time of one round of the comparison.")
     time_limit: Duration = Field("60s", description="Measuring ends; what is open, stays open.")
@@ -207,5 +213,23 @@ def shortest(options: Benchmark) -> float:
             total += seconds(scenario.duration) * len(scenario.sizes)
         elif isinstance(scenario, Ramp):
             total += 4 * scenario.rounds * seconds(scenario.step)
-    references = sum(given is not None for given in (options.baseline, options.anchor))
-    return total + references * options.epochs * seconds(options.epoch)
+    compared = len(compared_scenarios(options))
+    rounds = min(1, compared) if options.anchor is not None else 0
+    if options.baseline is not None:
+        rounds += compared
+    return total + rounds * options.epochs * seconds(options.epoch)
+
+
+def compared_scenarios(options: Benchmark) -> tuple[str, ...]:
+    """Ids of the single scenarios in which the models are compared: those that a gate asks for.
+
+    The first one where no gate compares, for the report. Empty without a single scenario.
+    """
+    singles = [scenario.id for scenario in options.scenarios if isinstance(scenario, Single)]
+    asked = set()
+    for gate in options.gates:
+        if gate.compared_to or gate.metric in COMPARISON_METRICS:
+            named = gate.where.get("scenario")
+            asked.update(singles if named is None else [str(named)])
+    wanted = tuple(name for name in singles if name in asked)
+    return wanted or tuple(singles[:1])

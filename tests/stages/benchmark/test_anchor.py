@@ -10,7 +10,7 @@ from mlgate.stages.benchmark.run import recompute
 from mlgate.stages.benchmark.spec import shortest
 from tests.stages.benchmark.onnx_models import write_chain
 from tests.stages.benchmark.test_declaration import options
-from tests.stages.benchmark.test_run import FOUR_SHORT_EPOCHS, Bench
+from tests.stages.benchmark.test_run import SHORT_EPOCHS, Bench
 
 
 def test_the_anchor_is_compared_beside_the_baseline_and_read_back_from_the_file(
@@ -19,7 +19,7 @@ def test_the_anchor_is_compared_beside_the_baseline_and_read_back_from_the_file(
     model = str(write_chain(tmp_path / "model.onnx", layers=12, width=256))
     anchor = str(write_chain(tmp_path / "anchor.onnx", layers=2, width=256))
     evidence, workdir = Bench(tmp_path).run(
-        model=model, baseline=model, anchor=anchor, **FOUR_SHORT_EPOCHS
+        model=model, baseline=model, anchor=anchor, **SHORT_EPOCHS
     )
     medians = {c.to: c for c in evidence.comparisons if c.name == "latency_ms.p50"}
     assert set(medians) == {"baseline", "anchor"}
@@ -42,9 +42,9 @@ def test_an_anchor_with_other_inputs_is_an_error(tmp_path: Path) -> None:
     model = str(write_chain(tmp_path / "model.onnx"))
     other = str(write_chain(tmp_path / "other.onnx", name="z"))
     with pytest.raises(StageError, match="the anchor has inputs z, the model x"):
-        Bench(tmp_path).run(model=model, anchor=other, **FOUR_SHORT_EPOCHS)
+        Bench(tmp_path).run(model=model, anchor=other, **SHORT_EPOCHS)
     with pytest.raises(StageError, match="there is no anchor at"):
-        Bench(tmp_path).run(model=model, anchor=str(tmp_path / "none.onnx"), **FOUR_SHORT_EPOCHS)
+        Bench(tmp_path).run(model=model, anchor=str(tmp_path / "none.onnx"), **SHORT_EPOCHS)
 
 
 def test_an_anchor_takes_time_and_a_single_scenario() -> None:

@@ -60,9 +60,11 @@ def test_real_clocks_find_a_planted_slowdown() -> None:
 
         return Prepared(None, run, ("binding",))
 
-    made = [compare.run_epoch(open_arm, 0.05, random.Random(i)) for i in range(4)]
-    assert len(opened) == 12
-    assert sorted(opened[:3]) == ["baseline", "candidate", "sentinel"]
+    made = []
+    for i in range(6):
+        order = compare.opening_order(7, i)
+        made.append(compare.run_epoch(open_arm, 0.05, order, random.Random(i)))
+    assert len(opened) == 18
     found = compare.median_ratio(made, (0.95,), 1)
     assert found.value == pytest.approx(1.1, abs=0.04)
     assert compare.sentinel_of(made).agrees
@@ -73,8 +75,73 @@ def test_real_clocks_find_a_planted_slowdown() -> None:
 
 def test_an_epoch_has_some_pairs_even_when_its_time_is_short() -> None:
     quick = Prepared(None, lambda b, o: None, ("binding",))
-    made = compare.run_epoch(lambda _: quick, 0.0, random.Random(0))
+    made = compare.run_epoch(lambda _: quick, 0.0, compare.ARMS, random.Random(0))
     assert len(made.wall["baseline"]) == 5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_b4_an_opening_order_and_its_reverse_follow_one_another(seed: int) -> None:
+    orders = [compare.opening_order(seed, epoch) for epoch in range(8)]
+    for order, reverse in zip(orders[::2], orders[1::2], strict=True):
+        assert sorted(order) == sorted(compare.ARMS)
+        assert reverse == order[::-1]
+
+
+def test_b4_orders_differ_from_run_to_run() -> None:
+    drawn = {compare.opening_order(seed, 0) for seed in range(40)}
+    assert len(drawn) == 6
+
+
+def placed(rng: np.random.Generator, seed: int, ratio: float, worth: float) -> list[Epoch]:
+    """Epochs in which what is opened later is slower by `worth` for each place."""
+    made = []
+    for number, epoch in enumerate(epochs_of(rng, ratio, preempted=0)):
+        place = {arm: i for i, arm in enumerate(compare.opening_order(seed, number))}
+        wall = {
+            arm: (times * (1 + worth * place[arm])).astype(np.int64)
+            for arm, times in epoch.wall.items()
+        }
+        made.append(Epoch(wall, wall))
+    return made
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_b4_the_order_of_opening_is_worth_nothing(seed: int) -> None:
+    """3 % a place: eight epochs decide 1 % all the same, without an offset."""
+    rng = np.random.default_rng(seed)
+    found = compare.median_ratio(placed(rng, seed, 1.0, 0.03), (0.95,), 1)
+    assert found.value == pytest.approx(1.0, abs=0.006)
+    _, low, high = found.bounds[0]
+    assert low is not None
+    assert high is not None
+    assert high - low < 0.03  # by unbalanced epochs: 0.08
+
+
+def test_b4_a_sentinel_that_agrees_with_everything_is_not_clear() -> None:
+    rng = np.random.default_rng(3)
+    assert compare.sentinel_of(epochs_of(rng)).clear
+    noisy = []
+    for epoch in epochs_of(rng, epochs=8):
+        wall = dict(epoch.wall)
+        wall["sentinel"] = (wall["sentinel"] * np.exp(rng.normal(0, 0.05))).astype(np.int64)
+        noisy.append(Epoch(wall, epoch.cpu))
+    found = compare.sentinel_of(noisy)
+    assert not (found.agrees and found.clear)
+
+
+def test_b5_where_many_are_interrupted_the_own_time_is_compared() -> None:
+    """Every second query waits up to 8 ms for 0.12 ms of work: wall times lean towards 1."""
+    rng = np.random.default_rng(5)
+    made = epochs_of(rng, 1.10, preempted=0.7)
+    assert compare.clock_of(made, own_time_known=True) == "cpu"
+    assert compare.clock_of(made, own_time_known=False) == "wall"
+    assert compare.clock_of(epochs_of(rng, preempted=0.01), own_time_known=True) == "wall"
+    own = compare.median_ratio(made, (0.95,), 1, "cpu")
+    _, low, high = own.bounds[0]
+    assert low is not None
+    assert high is not None
+    assert low < 1.10 < high
+    assert high - low < 0.03
 
 
 def test_a_slowdown_is_found_and_none_is_not() -> None:
@@ -87,7 +154,7 @@ def test_a_slowdown_is_found_and_none_is_not() -> None:
 
 def test_the_tail_is_found_where_preemption_is_left_out() -> None:
     rng = np.random.default_rng(12)
-    made = epochs_of(rng, tail=0.02, pairs=400)
+    made = epochs_of(rng, tail=0.02, pairs=400, epochs=16)
     raw = compare.tail_of(made, 0.99, (0.99,), 1, filtered=False)
     own = compare.tail_of(made, 0.99, (0.99,), 1, filtered=True)
     assert raw is not None
@@ -98,7 +165,7 @@ def test_the_tail_is_found_where_preemption_is_left_out() -> None:
 
 
 def test_too_few_queries_have_no_tail() -> None:
-    made = epochs_of(np.random.default_rng(0), epochs=4, pairs=100)
+    made = epochs_of(np.random.default_rng(0), epochs=6, pairs=70)
     assert compare.tail_of(made, 0.99, (0.95,), 1, filtered=False) is None
     assert compare.tail_of(made, 0.9, (0.95,), 1, filtered=False) is not None
 

@@ -46,7 +46,8 @@ def test_declaring_loads_nothing_heavy() -> None:
     [
         {"provider": "rocm"},
         {"epochs": 3},
-        {"epochs": 0},
+        {"epochs": 4},
+        {"epochs": 7},
         {"time_limit": "0s"},
         {"time_limit": "-3s"},
         {"epoch": "fast"},

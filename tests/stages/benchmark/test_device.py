@@ -173,7 +173,7 @@ def test_what_a_gpu_did_is_recorded_and_read_back(tmp_path: Path) -> None:
     model = write_chain(tmp_path / "m.onnx")
     job = Bench(tmp_path).job(model=str(model), **QUICK)
     target = target_of(job, Runtime())
-    campaign = Campaign(job, target, None, None, time.monotonic() + 60)
+    campaign = Campaign(job, target, None, None, time.monotonic() + 60, 0)
     gpu = Busy()
     campaign.gpu = _gpu_facts(campaign, gpu, gpu.state())
     assert campaign.gpu["clock_ratio"] is None  # there is no CUDA runtime here

@@ -13,24 +13,37 @@ from mlgate.stages.benchmark.findings import derive
 from mlgate.stages.benchmark.recording import Recording
 from tests.stages.benchmark.test_compare import epochs_of
 
+# A ramp on a core of its own, that nobody stopped.
+ALONE = {"cores": 2, "ceiling": 1e9, "throttled": 0, "undisturbed": False}
 TERMS = {"price": 3.6, "utilisation": 0.5, "usd_per_kwh": 0.0}
 
 
 def facts(**more: Any) -> dict[str, Any]:
-    return {"loads": [], "cold_starts": [], "terms": TERMS, **more}
+    return {"loads": [], "cold_starts": [], "terms": TERMS, "comparisons": [], **more}
 
 
 def closed(n: int, **more: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A closed loop of n queries of 1 ms, one row each."""
-    load = {"id": "single", "kind": "single", "batch": 1, "looks": 1, **more}
+    load = {"id": "single", "kind": "single", "batch": 1, "looks": 1, "throttled": 0, **more}
     latency = np.full(n, 1_000_000, dtype=np.int64)
-    series = {"single.1.latency": latency, "single.1.completed": np.cumsum(latency)}
+    series = {
+        "single.1.latency": latency,
+        "single.1.completed": np.cumsum(latency),
+        "single.1.sessions": np.full(5, n // 5, dtype=np.int64),
+    }
     return facts(loads=[load]), series
 
 
-def compared(made: Any, *, filtered: bool = True, looks: int = 1) -> Recording:
-    about = {"id": "single", "batch": 1, "looks": looks, "filter": filtered}
-    return Recording(facts(comparison=about), series_of("single.compared", made))
+def compared(made: Any, *, filtered: bool = True, looks: int = 1, throttled: int = 0) -> Recording:
+    about = {
+        "id": "single",
+        "batch": 1,
+        "looks": looks,
+        "own_time_known": filtered,
+        "interruptions_known": True,
+        "throttled": throttled,
+    }
+    return Recording(facts(comparisons=[about]), series_of("single.compared", made))
 
 
 def named(rows: tuple[Any, ...], name: str, labels: Mapping[str, str] | None = None) -> Any:
@@ -132,7 +145,7 @@ def test_too_few_epochs_or_pairs_are_said() -> None:
     row = comparison(compared(epochs_of(rng, epochs=2)), "latency_ms.p50")
     assert row.value is None
     assert "2 epochs ran" in (row.reason or "")
-    row = comparison(compared(epochs_of(rng, epochs=4, pairs=50)), "latency_ms.p999")
+    row = comparison(compared(epochs_of(rng, epochs=6, pairs=50)), "latency_ms.p999")
     assert row.value is None
     assert "10,000" in (row.reason or "")
 
@@ -202,10 +215,113 @@ def test_late_starts_are_told_beside_the_knee_its_cost_and_the_latencies() -> No
         ]
         ramp: dict[str, Any] = {"steps": steps, "overload": [], "limit": 2e6, "percentile": 0.5}
         plain, series = closed(100, late_share=late)
-        return Recording({**plain, "ramp": {**ramp, "workers": 1, "looks": 1}}, series)
+        return Recording({**plain, "ramp": {**ramp, "workers": 1, "looks": 1, **ALONE}}, series)
 
     for name in ("capacity.knee_qps", "cost_usd_per_million", "latency_ms.p50"):
         assert measurement(recording(0.05), name).because == ()
         said = measurement(recording(0.42), name).because
         assert said
         assert said[0].startswith("42 % or more of the response times is other work")
+
+
+def session_recording(medians: list[float], n: int = 2000) -> Recording:
+    """A closed loop of several loadings of the model, each with a speed of its own (ns)."""
+    made, _ = closed(n * len(medians))
+    rng = np.random.default_rng(0)
+    latency = np.concatenate([median * rng.gamma(400, 1 / 400, n) for median in medians])
+    whole = latency.astype(np.int64)
+    series = {
+        "single.1.latency": whole,
+        "single.1.completed": np.cumsum(whole),
+        "single.1.sessions": np.full(len(medians), n, dtype=np.int64),
+    }
+    return Recording(made, series)
+
+
+def test_b6_the_interval_is_of_the_next_loading_of_the_model() -> None:
+    """Loadings that differ by 1.5 %: an independent one lies within in nine of ten cases."""
+    rng = np.random.default_rng(6)
+    held = 0
+    for _ in range(200):
+        speeds = 50_000 * np.exp(rng.normal(0, 0.015, 6))
+        row = measurement(session_recording(speeds[:5].tolist(), 200), "latency_ms.p50")
+        low, high = row.bounds[0].low, row.bounds[0].high
+        assert low is not None
+        assert high is not None
+        held += low <= speeds[5] / 1e6 <= high
+    assert held / 200 >= 0.85
+
+
+def test_b6_one_loading_says_nothing_of_the_next() -> None:
+    row = measurement(session_recording([50_000.0]), "latency_ms.p50")
+    assert (row.bounds[0].low, row.bounds[0].high) == (None, None)
+
+
+def test_b5_half_the_queries_interrupted_leave_the_tail_without_ends() -> None:
+    made = epochs_of(np.random.default_rng(7), 1.1, preempted=0.5, pairs=400)
+    row = comparison(compared(made), "latency_ms.p50")
+    assert row.ratio[0].low is not None
+    assert row.ratio[0].low < 1.1 < (row.ratio[0].high or 0)
+    assert any("own thread" in line for line in row.because)
+    tail = comparison(compared(made), "latency_ms.p95")
+    assert (tail.ratio[0].low, tail.ratio[0].high) == (None, None)
+
+
+def test_b5_of_several_threads_nobody_knows_the_own_time() -> None:
+    made = epochs_of(np.random.default_rng(8), 1.1, preempted=0.5)
+    row = comparison(compared(made, filtered=False), "latency_ms.p50")
+    assert (row.ratio[0].low, row.ratio[0].high) == (None, None)
+    assert any("threads: 1" in line for line in row.because)
+
+
+def test_b1_what_a_quota_interrupts_is_not_left_out() -> None:
+    made = epochs_of(np.random.default_rng(9), pairs=400)
+    recording = compared(made, throttled=17)
+    row = measurement(recording, "latency_ms.p99_unpreempted")
+    assert row.value is None
+    assert "quota stopped the process in 17 periods" in (row.reason or "")
+    assert comparison(recording, "latency_ms.p50").ratio[0].low is not None
+
+
+def ramp_recording(**more: Any) -> Recording:
+    step = {"offered": 100, "completed": 100, "mean": 2e6, "p99": 2e6, "late": 0.0}
+    steps = []
+    for number in range(4):
+        for rate, response in ((100.0, 1e6), (120.0 + number, 4e6)):
+            steps.append(
+                {**step, "round": number, "rate": rate, "response": response, "kept": True}
+            )
+    ramp = {"steps": steps, "overload": [], "limit": 2e6, "percentile": 0.5}
+    return Recording(facts(ramp={**ramp, "workers": 1, "looks": 1, **ALONE, **more}), {})
+
+
+def test_b1_a_throttled_ramp_whose_times_leave_interruptions_out_has_no_ends() -> None:
+    row = measurement(ramp_recording(throttled=331, undisturbed=True), "capacity.knee_qps")
+    assert (row.bounds[0].low, row.bounds[0].high) == (None, None)
+    assert "quota stopped the process in 331 periods" in row.because[0]
+    by_the_clock = measurement(ramp_recording(throttled=331), "capacity.knee_qps")
+    assert by_the_clock.bounds[0].low is not None
+    cost = measurement(ramp_recording(throttled=3, undisturbed=True), "cost_usd_per_million")
+    assert (cost.bounds[0].low, cost.bounds[0].high) == (None, None)
+
+
+def test_b18_more_workers_than_cores_are_told_and_no_end_is_beyond_what_can_be() -> None:
+    row = measurement(ramp_recording(workers=4, ceiling=111.0), "capacity.knee_qps")
+    assert "4 workers share 2 cores" in row.because
+    assert row.bounds[0].high == pytest.approx(max(111.0, row.value or 0))
+
+
+def test_b17_an_overload_of_one_is_the_knee() -> None:
+    overload = {"max_inflight": 4, "rate": 220.0, "response": 1e6, "rejected": 0.5}
+    knee = measurement(ramp_recording(), "capacity.knee_qps").value
+    assert knee is not None
+    served = ramp_recording(overload=[{**overload, "goodput": knee}], percentile=0.99)
+    assert measurement(served, "capacity.overload_goodput").value == pytest.approx(1.0)
+
+
+def test_b8_an_open_loop_has_no_cost() -> None:
+    made, series = closed(1000)
+    made["loads"][0]["kind"] = "server"
+    row = measurement(Recording(made, series), "cost_usd_per_million")
+    assert row.value is None
+    assert "add {kind: ramp} or {kind: single}" in (row.reason or "")
