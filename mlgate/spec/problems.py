@@ -7,7 +7,7 @@ what they may have meant.
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -144,7 +144,7 @@ def _problem(
             expected = error.get("ctx", {}).get("expected", "")
             choices = re.findall(r"'([^']*)'", str(expected)) or [str(expected)]
             given = document.plain(document.find(node, loc))
-            hint = near(str(given), choices) or f"one of: {', '.join(choices)}"
+            hint = _choice(str(given), choices)
             return Problem("MG107", f"{_field(loc)}{given!r} is not known", at, hint)
         case "union_tag_invalid":
             name, tag = str(error["ctx"]["discriminator"]).strip("'"), str(error["ctx"]["tag"])
@@ -199,6 +199,19 @@ def in_order(problems: Iterable[Problem], file: str) -> tuple[Problem, ...]:
         return (at.file != file, at.file, at.line, at.column)
 
     return tuple(sorted(problems, key=place))
+
+
+def _choice(word: str, choices: Sequence[str]) -> str:
+    """Which of a few choices was meant.
+
+    One letter makes another word of a short one (gpu is no misspelt cpu): then all are listed.
+    """
+    begun = [choice for choice in choices if choice.startswith(word)]
+    if len(word) > 3 or begun:
+        close = near(word, choices)
+        if close is not None:
+            return close
+    return f"one of: {', '.join(choices)}"
 
 
 def near(word: str, known: Iterable[str]) -> str | None:

@@ -60,7 +60,9 @@ def faults(model: Path) -> list[tuple[str, Callable[[], object]]]:
         ("CUDA libraries missing", lambda: sessions.open_session(model, CUDA)),
         (
             "TensorRT missing",
-            lambda: sessions.open_session(model, Runtime(provider="tensorrt", max_cpu_nodes=99)),
+            lambda: sessions.open_session(
+                model, Runtime(provider="tensorrt", max_fallback_nodes=99)
+            ),
         ),
         (
             "provider not in this onnxruntime",

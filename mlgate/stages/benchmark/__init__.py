@@ -1,15 +1,14 @@
 """Benchmark a model: latency, throughput, capacity, cost, alone or against a baseline."""
 
-from collections.abc import Iterator
 from typing import Final
 
 from mlgate.errors import MissingPackage
 from mlgate.evidence import Evidence
-from mlgate.quantity import seconds
 from mlgate.stage import Job, Metric, Stage
 from mlgate.stages.benchmark.advice import advice
+from mlgate.stages.benchmark.conflicts import conflicts
 from mlgate.stages.benchmark.figures import figures, summaries
-from mlgate.stages.benchmark.spec import Benchmark, shortest
+from mlgate.stages.benchmark.spec import Benchmark
 
 
 def _measure(job: Job[Benchmark]) -> Evidence:
@@ -51,7 +50,7 @@ METRICS: Final = (
         ("phase",),
         better="lower",
     ),
-    Metric("capacity.knee_qps", "Highest rate that keeps the promise.", "qps", better="higher"),
+    Metric("capacity.knee_qps", "Highest rate that keeps the SLO.", "qps", better="higher"),
     Metric(
         "capacity.max_inflight",
         "Requests to admit at once (Little's law).",
@@ -60,7 +59,7 @@ METRICS: Final = (
     ),
     Metric(
         "capacity.overload_goodput",
-        "Goodput at twice the knee, as a share of the knee.",
+        "Goodput at twice the knee, as a share of the knee: 1 is the knee.",
         better="higher",
     ),
     Metric(
@@ -80,67 +79,13 @@ METRICS: Final = (
     Metric("gpu.memory_bytes", "GPU memory that the model took at most.", "B", better="lower"),
     Metric("energy_j_per_inference", "Energy of one answer above idle.", "J", better="lower"),
     Metric(
-        "rss_bytes", "Peak resident memory of a process that serves the model.", "B", better="lower"
+        "rss_bytes",
+        "Peak resident memory of a process that answers every load of the spec.",
+        "B",
+        better="lower",
     ),
     Metric("preempted", "Share of the comparison's queries that were interrupted.", better="lower"),
 )
-_NEEDS: Final = {"cold_start_ms": "cold_start", "rss_bytes": "cold_start", "capacity": "ramp"}
-
-
-def _conflicts(options: Benchmark) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
-    kinds = {scenario.kind for scenario in options.scenarios}
-    ids = {scenario.id: scenario.kind for scenario in options.scenarios}
-    needed = shortest(options)
-    if seconds(options.time_limit) < needed:
-        hint = f"at least {needed:g}s, or fewer epochs, shorter scenarios"
-        yield ("time_limit",), f"the shortest run takes {needed:g}s, and the limit is less", hint
-    if seconds(options.timeout) < seconds(options.time_limit):
-        yield ("timeout",), "the stage is stopped before its time_limit", "lower time_limit"
-    yield from _provider_conflicts(options)
-    for index, gate in enumerate(options.gates):
-        at = ("gates", index, "metric")
-        if gate.compared_to == "baseline" and options.baseline is None:
-            yield at, "there is no baseline to compare with", "add baseline: a model"
-        need = _NEEDS.get(gate.metric) or _NEEDS.get(gate.metric.split(".")[0])
-        if need is not None and need not in kinds:
-            yield at, f"{gate.metric} needs a {need} scenario", f"add {{kind: {need}}}"
-        if gate.metric == "cost_usd_per_million" and options.price_usd_per_hour is None:
-            yield at, "the price is not known", "add price_usd_per_hour:"
-        if gate.metric.startswith(("gpu.", "energy")) and options.provider == "cpu":
-            yield at, f"{gate.metric} is not measured on the CPU", "use provider: cuda"
-        scenario = gate.where.get("scenario")
-        if scenario is not None and str(scenario) not in ids:
-            known = ", ".join(sorted(ids))
-            yield (
-                ("gates", index, "where"),
-                f"there is no scenario {scenario}",
-                f"there is: {known}",
-            )
-        elif gate.compared_to and scenario is not None and ids[str(scenario)] != "single":
-            hint = "compare in a single scenario"
-            yield ("gates", index, "where"), "only single scenarios are compared", hint
-    for role in ("baseline", "anchor"):
-        if getattr(options, role) is not None and "single" not in kinds:
-            yield (role,), "the comparison needs a single scenario", "add {kind: single}"
-
-
-def _provider_conflicts(
-    options: Benchmark,
-) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
-    if options.cuda_graph and options.provider == "cpu":
-        yield ("cuda_graph",), "the CPU has no CUDA graphs", "use provider: cuda"
-    if options.provider_options and options.provider == "cpu":
-        yield ("provider_options",), "the CPU provider has no options", "leave them out"
-    if options.max_cpu_nodes and options.provider == "cpu":
-        yield ("max_cpu_nodes",), "under provider: cpu every node is on the CPU", "leave it out"
-    if options.cuda_graph and any(s.kind == "long_tail" for s in options.scenarios):
-        yield ("cuda_graph",), "a CUDA graph has one shape, long_tail has several", None
-    if options.dataset is not None and options.dataset.filter is not None:
-        yield ("dataset", "filter"), "the benchmark does not filter rows", "filter in the data"
-    if options.dataset is not None and options.dataset.dataset.sql is not None:
-        yield ("dataset", "dataset"), "the benchmark reads files, not databases", None
-
-
 STAGE: Final = Stage(
     uses="benchmark",
     summary="Latency, throughput, capacity and cost, alone or against a baseline",
@@ -154,7 +99,7 @@ STAGE: Final = Stage(
     hardware=True,
     adaptive=True,
     gpu=lambda options: options.provider != "cpu",
-    conflicts=_conflicts,
+    conflicts=conflicts,
     figures=figures,
     advice=advice,
     summaries=summaries,

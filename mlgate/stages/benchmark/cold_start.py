@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,9 @@ import numpy as np
 from mlgate.errors import StageError
 from mlgate.stages.benchmark import cold_start_child
 from mlgate.stages.benchmark.provider import Runtime, providers_of
-from mlgate.stages.benchmark.session import Array
+from mlgate.stages.benchmark.session import Array, Feed, settings_of
+from mlgate.stages.benchmark.spec import Batch, LongTail, Scenario, Single
+from mlgate.stages.benchmark.spec import ColdStart as ColdStartSpec
 from mlgate.stages.benchmark.target import Target
 
 PHASES: Final = ("spawn", "import", "load", "first", "total", "steady")
@@ -48,15 +50,21 @@ def write_feed(feed: Mapping[str, Array], order: list[str], path: Path) -> None:
     np.savez(path, **{f"input{i}": feed[name] for i, name in enumerate(order)})  # type: ignore[arg-type]
 
 
-def start_cold(model: Path, runtime: Runtime, feed: Path, seconds: float) -> ColdStart:
-    """Start one process and time it; raises `StageError` when it fails or takes too long."""
+def start_cold(model: Path, runtime: Runtime, feeds: Sequence[Path], seconds: float) -> ColdStart:
+    """Start one process and time it; raises `StageError` when it fails or takes too long.
+
+    The first of `feeds` is timed; the others are answered for their memory.
+    """
+    attributes, entries = settings_of(runtime)
     providers = [list(p) if isinstance(p, tuple) else [p, {}] for p in providers_of(runtime, model)]
     asked = {
         "model": str(model),
-        "threads": runtime.threads,
+        "settings": attributes,
+        "entries": entries,
         "providers": providers,
-        "cpu_nodes": runtime.provider == "cpu" or runtime.max_cpu_nodes > 0,
-        "feed": str(feed),
+        "cpu_nodes": runtime.provider == "cpu" or runtime.max_fallback_nodes > 0,
+        "feed": str(feeds[0]),
+        "more_feeds": [str(feed) for feed in feeds[1:]],
     }
     command = [sys.executable, "-I", str(Path(cold_start_child.__file__)), json.dumps(asked)]
     # Only what finding libraries needs: secrets of this process are none of the child's business.
@@ -115,17 +123,27 @@ class ColdStarts:
 
 
 def cold_starts(
-    target: Target, baseline: Path | None, spawns: int, folder: Path, deadline: float
+    target: Target,
+    baseline: Path | None,
+    scenarios: Sequence[Scenario],
+    folder: Path,
+    deadline: float,
 ) -> ColdStarts:
-    """Fresh processes, one after another; one at least, more while there is time."""
+    """Fresh processes, one after another; one at least, more while there is time.
+
+    Each answers a query of every size and shape that the scenarios serve.
+    """
+    spawns = next(s.spawns for s in scenarios if isinstance(s, ColdStartSpec))
 
     def start(runtime: Runtime, model: Path = target.path) -> ColdStart:
         # An engine takes minutes to build, whatever the time limit says.
         longest = 120.0 if runtime.provider != "tensorrt" else 1800.0
-        return start_cold(model, runtime, feed, longest)
+        return start_cold(model, runtime, paths, longest)
 
-    feed = folder / "cold_start_feed.npz"
-    write_feed(target.feeds()[0], [port.name for port in target.ports], feed)
+    paths = []
+    for number, feed in enumerate(_served(target, scenarios)):
+        paths.append(folder / f"cold_start_feed{number}.npz")
+        write_feed(feed, [port.name for port in target.ports], paths[-1])
     starts = []
     try:
         for _ in range(spawns):
@@ -138,7 +156,24 @@ def cold_starts(
             other = start(target.runtime, baseline).peak_rss or None
         return ColdStarts(starts, built, other)
     finally:
-        feed.unlink(missing_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def _served(target: Target, scenarios: Sequence[Scenario]) -> list[Feed]:
+    """One query of every batch size and shape that is served: the plain one first."""
+    batches = set()
+    feeds = [target.feeds()[0]]
+    for scenario in scenarios:
+        if isinstance(scenario, Single):
+            batches.add(scenario.batch)
+        elif isinstance(scenario, Batch):
+            batches.update(scenario.sizes)
+        elif isinstance(scenario, LongTail):
+            for shape in scenario.shapes:
+                feeds.append(target.feeds(1, shape.dims)[0])
+    feeds += [target.feeds(batch)[0] for batch in sorted(batches - {1})]
+    return feeds
 
 
 def warm_pool(qps: float, growth: float, knee: float, cold_start_s: float) -> int:

@@ -15,6 +15,7 @@ import onnxruntime
 
 from mlgate.errors import StageError
 from mlgate.evidence import digest_of
+from mlgate.stages.benchmark.spec import SessionSettings
 
 PROVIDERS: Final = {
     "cpu": "CPUExecutionProvider",
@@ -37,9 +38,10 @@ class Runtime:
     provider: str = "cpu"
     options: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
-    max_cpu_nodes: int = 0
+    max_fallback_nodes: int = 0
     cuda_graph: bool = False
     engines: Path | None = None
+    session: SessionSettings = field(default_factory=SessionSettings)
 
     @property
     def name(self) -> str:
@@ -99,7 +101,7 @@ def providers_of(runtime: Runtime, model: Path) -> list[str | tuple[str, dict[st
     if runtime.provider == "tensorrt":
         wanted.append("CUDAExecutionProvider")
     # Naming the CPU beside disable_cpu_ep_fallback is refused by ONNX Runtime.
-    return wanted if runtime.max_cpu_nodes == 0 else [*wanted, "CPUExecutionProvider"]
+    return wanted if runtime.max_fallback_nodes == 0 else [*wanted, "CPUExecutionProvider"]
 
 
 def _engine_options(runtime: Runtime, model: Path) -> dict[str, str]:
@@ -151,7 +153,7 @@ def check_placement(session: Placed, runtime: Runtime) -> dict[str, int]:
     """Nodes per provider; raises `StageError` unless the model runs where it must.
 
     Steps 2 and 3 of the protocol, to be asked before and after measuring: the first provider is
-    the one asked for, and no more than `max_cpu_nodes` nodes are on the CPU.
+    the one asked for, and no more than `max_fallback_nodes` nodes are on others.
     """
     providers = list(session.get_providers())
     if not providers or providers[0] != runtime.name:
@@ -164,13 +166,14 @@ def check_placement(session: Placed, runtime: Runtime) -> dict[str, int]:
         nodes[subgraph.ep_name] = nodes.get(subgraph.ep_name, 0) + len(subgraph.get_nodes())
     if runtime.provider == "cpu":
         return nodes
-    on_cpu = nodes.get("CPUExecutionProvider", 0)
-    if on_cpu > runtime.max_cpu_nodes:
+    elsewhere = {name: count for name, count in nodes.items() if name != runtime.name and count}
+    if sum(elsewhere.values()) > runtime.max_fallback_nodes:
+        where = ", ".join(f"{count} nodes run on {name}" for name, count in elsewhere.items())
         raise StageError(
-            f"{on_cpu} nodes run on the CPU, {runtime.max_cpu_nodes} may",
-            hint="change those operators, or raise max_cpu_nodes and accept the copies",
+            f"{where}, and not on {runtime.name}: {runtime.max_fallback_nodes} may",
+            hint="change those operators, or raise max_fallback_nodes and accept the copies",
         )
-    if not any(count for name, count in nodes.items() if name != "CPUExecutionProvider"):
+    if not nodes.get(runtime.name):
         raise StageError(
             f"no node is known to run on {runtime.name}",
             hint="this onnxruntime does not report placement: install 1.31 or newer",

@@ -158,7 +158,7 @@ def _first_looks(run: Campaign) -> None:
         elif isinstance(scenario, ColdStartSpec):
             if not run.out_of_time():
                 run.cold = cold_starts(
-                    run.target, run.baseline, scenario.spawns, run.job.workdir, run.deadline
+                    run.target, run.baseline, options.scenarios, run.job.workdir, run.deadline
                 )
         else:
             for load in _loads_of(run, scenario):
@@ -189,7 +189,14 @@ def _loads_of(run: Campaign, scenario: Single | Server | Burst | LongTail | Batc
         return scenarios.batches(run.target, scenario, looks)
     if isinstance(scenario, LongTail):
         return [scenarios.long_tail(run.target, scenario, looks)]
-    return [scenarios.open_(run.target, scenario, _rate(run, scenario), looks)]
+    workers = scenario.workers or _ramp_workers(run.job.options)
+    return [scenarios.open_(run.target, scenario, _rate(run, scenario), workers, looks)]
+
+
+def _ramp_workers(options: Benchmark) -> int:
+    """How many the ramp serves at once: a share of its knee is a share of theirs."""
+    ramps = [scenario for scenario in options.scenarios if isinstance(scenario, Ramp)]
+    return ramps[0].workers if ramps else 1
 
 
 def _rate(run: Campaign, scenario: Server | Burst) -> float:

@@ -189,12 +189,13 @@ def long_tail(target: Target, scenario: LongTail, looks: int) -> Load:
     return Load(scenario.id, "long_tail", 1, seconds(scenario.duration), looks, go)
 
 
-def open_(target: Target, scenario: Server | Burst, rate: float, looks: int) -> Load:
-    """Open loop at `rate` queries per second."""
+def open_(target: Target, scenario: Server | Burst, rate: float, workers: int, looks: int) -> Load:
+    """Open loop at `rate` queries per second, `workers` of them served at once."""
 
     def go(duration: float, look: int) -> Iterator[Trace]:
-        prepared = target.prepare()
-        load.warmed(warm(prepared, target.runtime), target.runtime)
+        servers = target.prepare_workers(workers) if workers > 1 else [target.prepare()]
+        for prepared in servers:
+            load.warmed(warm(prepared, target.runtime), target.runtime)
         seed = scenario.seed + look
         if isinstance(scenario, Burst):
             arrivals = schedule.bursts(
@@ -207,10 +208,12 @@ def open_(target: Target, scenario: Server | Burst, rate: float, looks: int) -> 
             )
         else:
             arrivals = schedule.poisson(rate, duration, seed)
-        yield open_loop(prepared.run, [prepared.bindings], arrivals[:MOST], patience=duration)
+        rings = [prepared.bindings for prepared in servers]
+        yield open_loop(servers[0].run, rings, arrivals[:MOST], patience=duration)
 
     load = Load(scenario.id, scenario.kind, 1, seconds(scenario.duration), looks, go)
     load.notes["rate"] = round(rate, 3)
+    load.notes["workers"] = workers
     return load
 
 
@@ -446,11 +449,17 @@ class Comparing:
             "looks": self.looks,
             "seed": self.seed,
             "own_time_known": single_threaded(self.target.runtime),
-            "interruptions_known": self.target.runtime.provider == "cpu",
+            "interruptions_known": _interruptions_known(self.target.runtime),
             "throttled": self.throttled,
         }
 
 
+def _interruptions_known(runtime: Runtime) -> bool:
+    """Whether the calling thread computes or spins all the time: if it waits, others took the core."""
+    return single_threaded(runtime) or (runtime.provider == "cpu" and runtime.session.spinning)
+
+
 def single_threaded(runtime: Runtime) -> bool:
     """Whether a query is the work of the thread that calls it, whose CPU time is known."""
-    return runtime.provider == "cpu" and runtime.threads == 1
+    alone = runtime.threads == 1 and runtime.session.inter_threads == 1
+    return runtime.provider == "cpu" and alone

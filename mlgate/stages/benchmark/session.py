@@ -76,15 +76,12 @@ def open_session(
         _preload_libraries()
     if not model.is_file():
         raise StageError(f"there is no model at {model}", hint="check the path in mlgate.yaml")
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = runtime.threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 4
+    settings = session_options(runtime)
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if profile_into is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile_into)
-    if runtime.provider != "cpu" and runtime.max_cpu_nodes == 0:
+    if runtime.provider != "cpu" and runtime.max_fallback_nodes == 0:
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         session = onnxruntime.InferenceSession(
@@ -95,6 +92,52 @@ def open_session(
     session.disable_fallback()
     check_placement(session, runtime)
     return session
+
+
+_LEVELS: Final = {
+    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+def settings_of(runtime: Runtime) -> tuple[dict[str, int], dict[str, str]]:
+    """Attributes and entries of ONNX Runtime's `SessionOptions`, as numbers and text.
+
+    A fresh process that is timed (`cold_start_child`) is given them, too.
+    """
+    wanted = runtime.session
+    mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    if wanted.inter_threads > 1:
+        mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+    attributes = {
+        "intra_op_num_threads": runtime.threads,
+        "inter_op_num_threads": wanted.inter_threads,
+        "execution_mode": int(mode),
+        "graph_optimization_level": int(_LEVELS[wanted.optimization]),
+        "enable_cpu_mem_arena": int(wanted.arena),
+        "enable_mem_pattern": int(wanted.memory_pattern),
+    }
+    entries = {
+        "session.set_denormal_as_zero": wanted.denormals_as_zero,
+        "session.intra_op.allow_spinning": wanted.spinning,
+        "session.inter_op.allow_spinning": wanted.spinning,
+    }
+    return attributes, {name: str(int(on)) for name, on in entries.items()}
+
+
+def session_options(runtime: Runtime) -> onnxruntime.SessionOptions:
+    """ONNX Runtime's options for the threads and settings that the spec gives."""
+    options = onnxruntime.SessionOptions()
+    attributes, entries = settings_of(runtime)
+    for name, value in attributes.items():
+        kind = type(getattr(options, name))
+        setattr(options, name, kind(value))
+    for name, text in entries.items():
+        options.add_session_config_entry(name, text)
+    options.log_severity_level = 4
+    return options
 
 
 @lru_cache(1)
@@ -112,7 +155,7 @@ def _not_loaded(model: Path, runtime: Runtime, error: Exception) -> StageError:
             f"{runtime.name} cannot be used here: {said}", hint=LIBRARIES[runtime.provider]
         )
     if runtime.provider != "cpu" and ("fallback" in said.lower() or "EP" in said):
-        hint = f"{LIBRARIES[runtime.provider]}; or allow some nodes there with max_cpu_nodes"
+        hint = f"{LIBRARIES[runtime.provider]}; or allow some nodes there with max_fallback_nodes"
         return StageError(
             f"{model.name} would run on the CPU and not on {runtime.name}: {said}", hint=hint
         )
@@ -161,8 +204,23 @@ class Expected:
 def expect(session: onnxruntime.InferenceSession, feeds: Sequence[Feed]) -> Expected:
     """Answer every feed once, unbound. Raises `StageError` for a refused feed, or NaN."""
     answers = [_answers(session, feed) for feed in feeds]
+    _check_shapes_hold(session, answers[0], _answers(session, feeds[0]))
     shapes = tuple(tuple((one.shape, one.dtype) for one in answer) for answer in answers)
     return Expected(shapes, answers[0])
+
+
+def _check_shapes_hold(
+    session: onnxruntime.InferenceSession, once: Sequence[Array], again: Sequence[Array]
+) -> None:
+    """Raise `StageError` when one query has answers of different shapes, which cannot be bound."""
+    for node, first, second in zip(session.get_outputs(), once, again, strict=True):
+        if first.shape != second.shape:
+            raise StageError(
+                f"the shape of output {node.name} changes from run to run for one query: "
+                f"{first.shape}, then {second.shape}",
+                hint="it cannot be bound to memory beforehand: give the model's random nodes a "
+                "seed, or measure it without the nodes that sample",
+            )
 
 
 def prepare(

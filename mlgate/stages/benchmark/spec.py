@@ -48,6 +48,9 @@ class Server(Frozen):
     share: float = Field(
         0.6, gt=0, le=2, description="Arrivals as a share of the knee, or of the closed-loop rate."
     )
+    workers: int | None = Field(
+        None, ge=1, le=64, description="Queries served at once; default: as in the ramp, else 1."
+    )
     seed: int = Field(42, ge=0, description="Seed of the arrivals (LoadGen's schedule).")
 
 
@@ -62,6 +65,9 @@ class Burst(Frozen):
     peak: float = Field(5.0, ge=1, description="Busy rate as a multiple of the calm one.")
     duty: float = Field(0.1, gt=0, lt=1, description="Share of the time that is busy.")
     period: Duration = Field("2s", description="Mean length of one calm and one busy time.")
+    workers: int | None = Field(
+        None, ge=1, le=64, description="Queries served at once; default: as in the ramp, else 1."
+    )
     seed: int = Field(42, ge=0, description="Seed of the arrivals.")
 
 
@@ -129,6 +135,21 @@ def default_scenarios() -> tuple[Scenario, ...]:
     )
 
 
+class SessionSettings(Frozen):
+    """Settings of ONNX Runtime's session that change how fast it answers; they are in the key."""
+
+    optimization: Literal["none", "basic", "extended", "all"] = Field(
+        "all", description="Level of graph optimisation."
+    )
+    arena: bool = Field(True, description="Keep freed memory for later queries (CPU arena).")
+    memory_pattern: bool = Field(True, description="Plan memory once for queries of one shape.")
+    denormals_as_zero: bool = Field(False, description="Flush denormal numbers to zero.")
+    spinning: bool = Field(True, description="Idle threads spin for work instead of sleeping.")
+    inter_threads: int = Field(
+        1, ge=1, le=1024, description="Threads that run independent nodes side by side."
+    )
+
+
 class Traffic(Frozen):
     """What the service must take, for the size of its warm pool."""
 
@@ -160,11 +181,14 @@ class Benchmark(Options):
     provider_options: dict[str, str | int | float | bool] = Field(
         {}, description="Options of the execution provider, by ONNX Runtime's names."
     )
-    max_cpu_nodes: int = Field(
-        0, ge=0, description="Graph nodes that may stay on the CPU under another provider."
+    max_fallback_nodes: int = Field(
+        0, ge=0, description="Graph nodes that may run on another provider than the asked one."
     )
     cuda_graph: bool = Field(False, description="Replay a captured CUDA graph (fixed shapes).")
     threads: int = Field(1, ge=1, le=1024, description="Threads of one query on the CPU.")
+    session: SessionSettings = Field(
+        SessionSettings(), description="How ONNX Runtime's session is set up where this is served."
+    )
     scenarios: tuple[Scenario, ...] = Field(
         default_factory=default_scenarios,
         min_length=1,

@@ -98,7 +98,8 @@ def runtime_of(options: Benchmark, folder: Path) -> Runtime:
             for key, value in options.provider_options.items()
         },
         threads=options.threads,
-        max_cpu_nodes=options.max_cpu_nodes,
+        session=options.session,
+        max_fallback_nodes=options.max_fallback_nodes,
         cuda_graph=options.cuda_graph,
         engines=folder / "engines",
     )

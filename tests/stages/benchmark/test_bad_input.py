@@ -39,6 +39,48 @@ MEASURED: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 WRITTEN: dict[str, tuple[dict[str, Any], str, str]] = {
     "provider": ({"provider": "rocm"}, "'rocm' is not known", "provider"),
+    "b13": ({"provider": "gpu"}, "'gpu' is not known", "provider"),
+    "b10": (
+        {"gates": [{"metric": "latency_ms.p50", "where": {"batch": 8}, "max": "1s"}]},
+        "no batch of 8 is measured",
+        "where",
+    ),
+    "b10-load": (
+        {"scenarios": [{"kind": "cold_start"}]},
+        "no scenario measures latency_ms.p50",
+        "metric",
+    ),
+    "b10-phase": (
+        {
+            "scenarios": [{"kind": "cold_start"}],
+            "gates": [{"metric": "cold_start_ms", "where": {"phase": "all"}, "max": "9s"}],
+        },
+        "there is no phase all",
+        "where",
+    ),
+    "b11": (
+        {"gates": [{"metric": "latency_ms.p99_unpreempted", "max": "1s"}]},
+        "latency_ms.p99_unpreempted is measured beside a baseline",
+        "metric",
+    ),
+    "b11-threads": (
+        {
+            "baseline": "ok.onnx",
+            "threads": 2,
+            "gates": [{"metric": "latency_ms.p99_unpreempted", "max": "1s"}],
+        },
+        "known of one thread",
+        "metric",
+    ),
+    "b8": (
+        {
+            "price_usd_per_hour": 1.0,
+            "scenarios": [{"kind": "server", "qps": 10}],
+            "gates": [{"metric": "cost_usd_per_million", "max": 1}],
+        },
+        "the rate that was offered",
+        "metric",
+    ),
     "zero": (
         {"scenarios": [{"kind": "single", "duration": "0s"}]},
         "'0s' is not a dur",
@@ -51,7 +93,11 @@ WRITTEN: dict[str, tuple[dict[str, Any], str, str]] = {
     "limit": ({"time_limit": "10ms"}, "the shortest run takes", "time_limit"),
     "options": ({"provider_options": {"a": 1}}, "has no options", "provider_options"),
     "anchor": (
-        {"anchor": "a.onnx", "scenarios": [{"kind": "cold_start"}]},
+        {
+            "anchor": "a.onnx",
+            "scenarios": [{"kind": "cold_start"}],
+            "gates": [{"metric": "rss_bytes", "max": "9GB"}],
+        },
         "needs a single scenario",
         "anchor",
     ),
@@ -59,7 +105,7 @@ WRITTEN: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 def block(given: Mapping[str, Any]) -> dict[str, Any]:
-    gates = [{"metric": "preempted", "max": 1}]
+    gates = [{"metric": "latency_ms.p50", "max": "1h"}]
     return {"uses": "benchmark", "model": "ok.onnx", "scenarios": SHORT, "gates": gates, **given}
 
 

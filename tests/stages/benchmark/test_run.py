@@ -466,3 +466,49 @@ def test_a_ramp_takes_other_work_out_where_a_querys_own_time_is_known(
     facts: Any = decode(data).facts["ramp"]
     assert facts["undisturbed"] is undisturbed
     assert all(step["seen"] > 0 for step in facts["steps"])
+
+
+def test_b9_memory_is_that_of_the_largest_load(bench: Bench, tmp_path: Path) -> None:
+    """Rows of 512 numbers through wide layers: a batch of 256 needs what one row does not."""
+    model = str(write_chain(tmp_path / "wide.onnx", layers=2, width=2048))
+    cold: dict[str, Any] = {"kind": "cold_start", "spawns": 1}
+    one, _ = bench.run(model=model, scenarios=[cold])
+    many: dict[str, Any] = {"kind": "batch", "sizes": [2048], "duration": "10ms"}
+    most, _ = bench.run(model=model, scenarios=[cold, many])
+    # An input and an answer of 2,048 × 2,048 float32 are 17 MB each.
+    assert value(most, "rss_bytes") > value(one, "rss_bytes") + 20e6
+
+
+def test_b10_every_single_that_a_gate_compares_is_compared(bench: Bench, model: str) -> None:
+    gate = {
+        "metric": "latency_ms.p50",
+        "compared_to": "baseline",
+        "where": {"scenario": "eight"},
+        "max_increase": "900%",
+    }
+    evidence, _ = bench.run(
+        model=model,
+        baseline=model,
+        epochs=6,
+        epoch="30ms",
+        gates=[gate],
+        scenarios=[
+            {"kind": "single", "duration": "20ms"},
+            {"kind": "single", "id": "eight", "batch": 8, "duration": "20ms"},
+        ],
+    )
+    assert {c.labels["scenario"] for c in evidence.comparisons} == {"eight"}
+    assert outcome(gate, evidence, {})[0] == "pass"
+
+
+def test_b21_an_open_loop_has_the_workers_of_the_ramp(bench: Bench, model: str) -> None:
+    evidence, _ = bench.run(
+        model=model,
+        scenarios=[
+            {"kind": "ramp", "rounds": 2, "step": "40ms", "workers": 2, "overload": False},
+            {"kind": "server", "qps": 50, "duration": "50ms"},
+            {"kind": "burst", "qps": 50, "duration": "50ms", "workers": 3},
+        ],
+    )
+    loads: Any = evidence.details["loads"]
+    assert {load["id"]: load["workers"] for load in loads} == {"server": 2, "burst": 3}

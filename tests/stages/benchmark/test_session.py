@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper
 from mlgate.errors import StageError
 from mlgate.stages.benchmark import provider as p
 from mlgate.stages.benchmark import session as s
+from mlgate.stages.benchmark.spec import SessionSettings
 from tests.stages.benchmark.onnx_models import write_chain
 
 CPU = p.Runtime()
@@ -71,7 +73,7 @@ def test_a_gpu_that_cannot_be_used_is_an_error_here(tmp_path: Path) -> None:
         (
             ("CUDAExecutionProvider", "CPUExecutionProvider"),
             {"CUDAExecutionProvider": 7, "CPUExecutionProvider": 2},
-            "2 nodes run on the CPU, 0 may",
+            "2 nodes run on CPUExecutionProvider, and not on CUDAExecutionProvider: 0 may",
         ),
         (("CUDAExecutionProvider",), {}, "no node is known to run on CUDAExecutionProvider"),
     ],
@@ -85,18 +87,80 @@ def test_wrong_placement_is_an_error(
     assert caught.value.hint
 
 
+def test_b7_nodes_that_tensorrt_leaves_to_cuda_do_not_run_on_tensorrt() -> None:
+    placed = FakeSession(
+        ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+        (FakeSubgraph("CUDAExecutionProvider", 100),),
+    )
+    with pytest.raises(StageError, match="100 nodes run on CUDAExecutionProvider"):
+        p.check_placement(placed, p.Runtime(provider="tensorrt"))
+    with pytest.raises(StageError, match="no node is known to run on TensorrtExecutionProvider"):
+        p.check_placement(placed, p.Runtime(provider="tensorrt", max_fallback_nodes=100))
+
+
+def random_shape(path: Path) -> Path:
+    """A model whose answer has another shape each time: it counts random positives."""
+    nodes = [
+        helper.make_node("RandomNormalLike", ["x"], ["r"]),
+        helper.make_node("Greater", ["r", "x"], ["c"]),
+        helper.make_node("NonZero", ["c"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4096])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, [2, None])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(path))
+    return path
+
+
+def test_b14_a_shape_that_changes_from_run_to_run_is_said(tmp_path: Path) -> None:
+    session = s.open_session(random_shape(tmp_path / "m.onnx"), CPU)
+    with pytest.raises(StageError, match="the shape of output y changes from run to run") as caught:
+        s.expect(session, [{"x": np.zeros((1, 4096), dtype=np.float32)}])
+    assert "cannot be bound" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optimization": "none"},
+        {"arena": False, "memory_pattern": False},
+        {"denormals_as_zero": True},
+        {"spinning": False},
+        {"inter_threads": 2},
+    ],
+)
+def test_b15_settings_of_the_session_are_those_of_the_spec(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    settings = SessionSettings(**given)
+    runtime = p.Runtime(session=settings)
+    attributes, entries = s.settings_of(runtime)
+    assert (attributes, entries) != s.settings_of(p.Runtime())
+    options = s.session_options(runtime)
+    assert {name: int(getattr(options, name)) for name in attributes} == attributes
+    for name, text in entries.items():
+        assert options.get_session_config_entry(name) == text
+    assert s.open_session(write_chain(tmp_path / "m.onnx"), runtime)
+
+
 def test_allowed_cpu_nodes_are_allowed() -> None:
     placed = FakeSession(
         ("CUDAExecutionProvider",),
         (FakeSubgraph("CUDAExecutionProvider", 7), FakeSubgraph("CPUExecutionProvider", 2)),
     )
-    runtime = p.Runtime(provider="cuda", max_cpu_nodes=2)
+    runtime = p.Runtime(provider="cuda", max_fallback_nodes=2)
     assert p.check_placement(placed, runtime)["CPUExecutionProvider"] == 2
 
 
 def test_the_cpu_is_offered_to_onnxruntime_only_where_nodes_may_run_there() -> None:
     assert p.providers_of(CUDA, MODEL) == [("CUDAExecutionProvider", {})]
-    allowed = p.providers_of(p.Runtime(provider="cuda", max_cpu_nodes=1, cuda_graph=True), MODEL)
+    allowed = p.providers_of(
+        p.Runtime(provider="cuda", max_fallback_nodes=1, cuda_graph=True), MODEL
+    )
     assert allowed == [
         ("CUDAExecutionProvider", {"enable_cuda_graph": "1"}),
         "CPUExecutionProvider",
