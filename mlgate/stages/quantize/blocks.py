@@ -24,7 +24,7 @@ Answer = Callable[[Session, Samples], Answers]
 class Blocks:
     """Samples in blocks that end where the looks are; within a block in file order.
 
-    `answer` gives all outputs [n, …] of a model on some samples.
+    `answer` gives all outputs [n, …] of a model on some samples; `output` is the one that counts.
     """
 
     samples: Samples
@@ -32,6 +32,7 @@ class Blocks:
     seed: int
     source: Session
     answer: Answer
+    output: str
     _order: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
     _parts: list[Samples] = field(default_factory=list)
     _sources: list[Answers] = field(default_factory=list)
@@ -68,7 +69,9 @@ class Blocks:
     def known(self, number: int) -> Answers:
         """The source's answers up to a look."""
         while len(self._sources) <= number:
-            self._sources.append(self.answer(self.source, self._part(len(self._sources))))
+            found = self.answer(self.source, self._part(len(self._sources)))
+            _must_be_finite(found[self.output], self.output)
+            self._sources.append(found)
         return joined(self._sources[: number + 1])
 
     def _part(self, number: int) -> Samples:
@@ -81,6 +84,19 @@ class Blocks:
             # Every candidate meets the first parts.
             self._parts.append(self.samples.take(index).in_memory())
         return self._parts[number]
+
+
+def _must_be_finite(values: Array, output: str) -> None:
+    """Raises `StageError` where the source has no answer that a candidate could be compared with."""
+    if values.dtype.kind != "f":
+        return
+    broken = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if broken.any():
+        raise StageError(
+            f"the source's output {output} is NaN or infinite on {int(broken.sum())} "
+            f"of {len(values)} rows",
+            hint="the source model itself overflows: are the inputs scaled as in training?",
+        )
 
 
 def joined(parts: Sequence[Answers]) -> Answers:

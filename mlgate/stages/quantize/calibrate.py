@@ -5,7 +5,7 @@ and read the data anew for every method. Here memory does not depend on the numb
 and every method's ranges are read off the same histograms.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mlgate.errors import StageError
 from mlgate.stages.quantize.graph import QUANTIZABLE, Graph
 from mlgate.stages.quantize.session import Array, Feeds, Session
 
 Floats = NDArray[np.float64]
 
 BINS: Final = 8192
+_RUN_BYTES: Final = 2**28  # of activations that the runs under way may put out
+_TRIED: Final = 2  # rows that show how large activations are: one may be squeezed away
 _LEAST_SPAN: Final = 2.0**-60  # below, 1/span is no float32
 
 
@@ -37,7 +38,7 @@ class Activation:
     count: int = 0
 
     def add(self, values: Array, channel_axis: int | None) -> None:
-        """Take one batch in. Raises `ValueError` when it holds NaN or infinity."""
+        """Take one batch of finite values in."""
         low, high = float(values.min()), float(values.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ValueError("not finite")
@@ -88,10 +89,14 @@ class Activation:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The result of one pass: activations by tensor name, and how many samples were seen."""
+    """The result of one pass: activations by tensor name, and how many samples were seen.
+
+    `rangeless` are tensors without a range, and why: a mask of −inf, a list that is always empty.
+    """
 
     activations: dict[str, Activation]
     samples: int
+    rangeless: dict[str, str] = field(default_factory=dict)
 
 
 def calibrate(
@@ -101,56 +106,115 @@ def calibrate(
     threads: int = 1,
     folder: Path | None = None,
 ) -> Calibration:
-    """Run every batch once, in order, and keep sums only. `folder`: where a large model's weights are."""
+    """Run every batch once, in order, and keep sums only. `folder`: where a large model's weights are.
+
+    Activations of a whole batch may be thousands of times the model: where they are, the batch is
+    met in pieces, and the activations in groups, each in a run of its own.
+    """
     graph = Graph(model)
-    axes = _channel_axes(graph)
-    name = "the model with its activations as outputs"
-    session = Session(_with_activations(graph), name=name, folder=folder)
-    floats = {port.name for port in session.outputs if port.dtype == "float32"}
-    inputs = {port.name for port in session.inputs if port.dtype == "float32"}
-    activations: dict[str, Activation] = {}
-    samples = 0
-    held: list[Feeds] = []
+    wanted = _activations_of(graph)
+    whole = _session(graph, wanted, folder)
+    floats = {port.name for port in whole.outputs if port.dtype == "float32"}
+    floats |= {port.name for port in whole.inputs if port.dtype == "float32"}
+    pass_ = _Pass(_channel_axes(graph), floats)
+    sessions: list[Session] = []
+    pieces = 0
+    for feeds in batches:
+        if not sessions:
+            rows, groups = _plan(whole, wanted, feeds, threads)
+            one_run = len(groups) == 1
+            sessions = [whole] if one_run else [_session(graph, g, folder) for g in groups]
+            pieces = rows
+        pass_.samples += len(next(iter(feeds.values())))
+        parts = list(_pieces(feeds, pieces))
+        for part in parts:
+            pass_.take(part)
+        for session in sessions:
+            for outputs in session.stream(parts, threads=threads):
+                pass_.take(outputs)
+    return pass_.result()
 
-    def remembered() -> Iterable[Feeds]:
-        for feeds in batches:
-            held.append(feeds)
-            yield feeds
 
-    for outputs in session.stream(remembered(), threads=threads):
-        feeds = held.pop(0)
-        samples += len(next(iter(feeds.values())))
-        seen = {name: value for name, value in feeds.items() if name in inputs}
-        seen.update((name, value) for name, value in outputs.items() if name in floats)
-        for name, value in seen.items():
-            if not value.size:
+@dataclass
+class _Pass:
+    """What has been seen so far of the tensors that are `floats`."""
+
+    axes: dict[str, int]
+    floats: set[str]
+    activations: dict[str, Activation] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    samples: int = 0
+
+    def take(self, values: Mapping[str, Array]) -> None:
+        for name, value in values.items():
+            if name not in self.floats or name in self.broken or not value.size:
                 continue
-            axis = axes.get(name)
-            try:
-                fits = axis is not None and value.ndim > 1
-                activations.setdefault(name, Activation()).add(value, axis if fits else None)
-            except ValueError:
-                raise StageError(
-                    f"activation {name} is NaN or infinite on the calibration samples",
-                    hint="the source model itself overflows: are the inputs scaled as in training?",
-                ) from None
-    return Calibration(dict(sorted(activations.items())), samples)
+            if not np.isfinite(value).all():
+                self.broken.add(name)
+                self.activations.pop(name, None)
+                continue
+            axis = self.axes.get(name)
+            fits = axis is not None and value.ndim > 1
+            self.activations.setdefault(name, Activation()).add(value, axis if fits else None)
+
+    def result(self) -> Calibration:
+        rangeless = {}
+        for name in sorted(self.floats - set(self.activations)):
+            rangeless[name] = "NaN or infinite" if name in self.broken else "always empty"
+        return Calibration(dict(sorted(self.activations.items())), self.samples, rangeless)
 
 
-def _with_activations(graph: Graph) -> bytes:
-    """The model with every tensor that a quantizable node touches as an output."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    given = {value.name for value in model.graph.input} | set(graph.weights) | graph.outputs
+def _plan(
+    whole: Session, wanted: Sequence[str], feeds: Feeds, threads: int
+) -> tuple[int, list[list[str]]]:
+    """(rows a run, groups of activations a run) so that a run's outputs take little memory."""
+    size = len(next(iter(feeds.values())))
+    rows = whole.fixed_batch or min(size, _TRIED)
+    few = next(_pieces(feeds, rows))
+    sizes = {name: value.nbytes for name, value in next(whole.stream([few])).items()}
+    limit = _RUN_BYTES // threads
+    per_row = sum(sizes.values()) / rows
+    if whole.fixed_batch is None:
+        rows = max(min(size, int(limit // max(per_row, 1))), min(rows, size))
+    groups: list[list[str]] = [[]]
+    held = 0.0
+    for name in wanted:
+        bytes_ = sizes.get(name, 0) / min(rows, len(next(iter(few.values())))) * rows
+        if held + bytes_ > limit and groups[-1]:
+            groups.append([])
+            held = 0.0
+        groups[-1].append(name)
+        held += bytes_
+    return rows, groups
+
+
+def _pieces(feeds: Feeds, rows: int) -> Iterator[Feeds]:
+    count = len(next(iter(feeds.values())))
+    for start in range(0, count, rows):
+        yield {name: value[start : start + rows] for name, value in feeds.items()}
+
+
+def _activations_of(graph: Graph) -> list[str]:
+    """Every tensor that a quantizable node touches and that is neither given nor constant."""
+    given = {value.name for value in graph.model.graph.input} | set(graph.weights)
     wanted: dict[str, None] = {}
-    for node in model.graph.node:
+    for node in graph.model.graph.node:
         if node.op_type in QUANTIZABLE:
             wanted.update(dict.fromkeys(name for name in (*node.input, *node.output) if name))
-    for name in wanted:
-        if name not in given:
-            # Without a type: onnxruntime knows it, and shape inference may not.
-            model.graph.output.append(onnx.ValueInfoProto(name=name))
-    return bytes(model.SerializeToString(deterministic=True))
+    return [name for name in wanted if name not in given]
+
+
+def _session(graph: Graph, wanted: Sequence[str], folder: Path | None) -> Session:
+    """The model with the `wanted` tensors as its outputs, and no others."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    own = {value.name: value for value in graph.model.graph.output}
+    del model.graph.output[:]
+    for name in wanted or list(own)[:1]:
+        # Without a type where it is none of its own: onnxruntime knows it, shape inference may not.
+        model.graph.output.append(own.get(name) or onnx.ValueInfoProto(name=name))
+    data = bytes(model.SerializeToString(deterministic=True))
+    return Session(data, name="the model with its activations as outputs", folder=folder)
 
 
 def _channel_axes(graph: Graph) -> dict[str, int]:

@@ -3,8 +3,10 @@
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -25,18 +27,21 @@ from mlgate.stages.quantize.graph import (
     QUANTIZABLE,
     Graph,
     copied,
+    groups,
     in_order,
     names_of,
     opset_of,
     quantizable,
     shorten_names,
+    where_layers_are,
 )
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Scheme
-from mlgate.stages.quantize.weight_only import Storing, storable, store_weights
+from mlgate.stages.quantize.weight_only import Storing, storable, store_weights, weights_of
 
 RANGE_METHODS: Final = ("minmax", "percentile-99.99", "percentile-99.9", "mse", "entropy")
 _BLOCK: Final = 32
+TOO_LARGE: Final = "no smaller than the source"
 # Rough sizes over float32, to try the smallest first; the real ones are measured. Stored
 # weights are as small as int8, and come last because they are slower than the source.
 _PREDICTED: Final[Mapping[Scheme, float]] = {
@@ -93,6 +98,7 @@ class CandidateBuilder:
     _ranges: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     _inferred: onnx.ModelProto | None = None
     _storing: dict[str, Storing] | None = None
+    _unbuildable: dict[str, str] | None = None
 
     def build(self, candidate: Candidate, only: Sequence[str] = ()) -> onnx.ModelProto:
         """The candidate as a model; `only` limits it to some nodes. Raises `StageError`."""
@@ -116,12 +122,22 @@ class CandidateBuilder:
             self._ranges[method] = ranging.ranges(self.calibration.activations, method)
         return self._ranges[method]
 
+    @cached_property
+    def weight_bytes(self) -> dict[str, int]:
+        """Bytes of each layer's own float weights, in every graph."""
+        found: dict[str, int] = {}
+        for weight in weights_of(self.model):
+            size = 4 * math.prod(weight.tensor.dims)
+            found[weight.node.name] = found.get(weight.node.name, 0) + size
+        return found
+
     @property
     def weight_only_ways(self) -> dict[str, Storing]:
         """Nodes whose weights can be stored in int8, and how."""
         if self._storing is None:
-            names = [n for n in quantizable(self.model) if n not in self.excluded]
-            self._storing = storable(self.model, names, self.calibration.activations, self.folder)
+            self._storing = storable(
+                self.model, self.excluded, self.calibration.activations, self.folder
+            )
         return self._storing
 
     def _factors(self, names: Sequence[str]) -> dict[str, Floats]:
@@ -136,7 +152,10 @@ class CandidateBuilder:
             case "int8-dynamic":
                 return self._dynamic(excluded)
             case "int8-weight-dq":
-                return self._stored(candidate.weight_only or tuple(self.weight_only_ways))
+                names = candidate.weight_only or tuple(self.weight_only_ways)
+                if not names:
+                    raise StageError(TOO_LARGE)  # scales would take more than they save
+                return self._stored(names)
             case "int8-weight-nbits":
                 return self._weight_only(8, excluded)
             case "int4-weight-nbits":
@@ -145,6 +164,63 @@ class CandidateBuilder:
                 return self._quantize_dequantize(candidate, excluded, only)
 
     def _quantize_dequantize(
+        self, candidate: Candidate, excluded: list[str], only: Sequence[str]
+    ) -> onnx.ModelProto:
+        """Quantized by onnxruntime, but for the nodes that it cannot take."""
+        if not quantizable(self.model):
+            raise StageError(f"int8 activations reach no layer: {where_layers_are(self.model)}")
+        excluded = [*excluded, *self._rangeless]
+        if only:
+            return self._quantized(candidate, excluded, only)
+        if self._unbuildable is None:
+            try:
+                model = self._quantized(candidate, excluded, ())
+            except Exception:  # noqa: BLE001 (onnxruntime raises anything)
+                self._unbuildable = self._find_unbuildable(candidate, excluded)
+            else:
+                self._unbuildable = {}
+                return model
+        left = self.left_in_float
+        if all(name in left for name in quantizable(self.model)):
+            reason = next(iter(left.values()))
+            raise StageError(f"{candidate.name} cannot be built: {reason}")
+        return self._quantized(candidate, [*excluded, *self._unbuildable], ())
+
+    @property
+    def left_in_float(self) -> dict[str, str]:
+        """Nodes that int8 with activations leaves out, and why."""
+        return {**self._rangeless, **(self._unbuildable or {})}
+
+    @cached_property
+    def _rangeless(self) -> dict[str, str]:
+        """Nodes that touch an activation without a range."""
+        odd = self.calibration.rangeless
+        found = {}
+        for node in self.model.graph.node:
+            touched = [name for name in (*node.input, *node.output) if name in odd]
+            if touched and node.op_type in QUANTIZABLE:
+                found[node.name] = f"{touched[0]} is {odd[touched[0]]}"
+        return found
+
+    def _find_unbuildable(self, candidate: Candidate, excluded: list[str]) -> dict[str, str]:
+        """Nodes that onnxruntime's quantizer cannot take, each group of layers tried alone."""
+        found: dict[str, str] = {}
+        grouped: set[str] = set()
+        for members in groups(self.model, quantizable(self.model)).values():
+            grouped.update(members)
+            try:
+                self._quantized(candidate, excluded, members)
+            except Exception as error:  # noqa: BLE001 (onnxruntime raises anything)
+                found.update(dict.fromkeys(members, first_line(error)))
+        try:
+            self._quantized(candidate, [*excluded, *found], ())
+        except Exception as error:  # noqa: BLE001 (onnxruntime raises anything)
+            for node in self.model.graph.node:
+                if node.op_type in QUANTIZABLE and node.name not in grouped:
+                    found[node.name] = first_line(error)
+        return found
+
+    def _quantized(
         self, candidate: Candidate, excluded: list[str], only: Sequence[str]
     ) -> onnx.ModelProto:
         per_channel = candidate.scheme != "int8-qdq-per-tensor"
@@ -267,6 +343,8 @@ def default_schemes(model: onnx.ModelProto) -> tuple[Scheme, ...]:
     """What fits the model's operators, predicted smallest first."""
     graph = Graph(model)
     products = [n for n in model.graph.node if n.op_type == "MatMul" and graph.weight_of(n)]
+    if not quantizable(model):
+        return "int8-weight-dq", "fp16"
     fits: list[Scheme] = ["int8-qdq", "int8-qdq-mixed", "int8-weight-dq", "fp16"]
     weights = sum(graph.bytes_of(node) for node in products)
     total = sum(graph.bytes_of(node) for node in model.graph.node)

@@ -46,6 +46,8 @@ def details(
     }
     if search.failures:
         found["not_built"] = dict(search.failures)
+    if search.builder.left_in_float:
+        found["left_in_float"] = dict(search.builder.left_in_float)
     if search.layers:
         found["sensitivity"] = [layer.as_json() for layer in search.layers]
     if search.stopped:

@@ -1,4 +1,7 @@
-"""Read an ONNX graph: load it safely, see what can be quantized, and who feeds whom."""
+"""Read an ONNX graph: load it safely, see what can be quantized, and who feeds whom.
+
+A model is a graph whose nodes may hold more graphs: the branches of an If, the body of a Loop.
+"""
 
 import heapq
 import itertools
@@ -22,6 +25,9 @@ LARGEST: Final = 2**31 - 2**20  # a protobuf ends at 2 GiB
 
 QUANTIZABLE: Final = tuple(sorted(set(QDQRegistry) | set(QLinearOpsRegistry)))
 WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
+RECURRENT: Final = ("LSTM", "GRU", "RNN")
+_FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+_FEW: Final = 256  # numbers: fewer outside of layers are scales and limits, and not worth a scheme
 _QUANTIZED: Final = {
     "QuantizeLinear",
     "DynamicQuantizeLinear",
@@ -106,6 +112,7 @@ def load(path: Path) -> onnx.ModelProto:
             f"{path.name} is not an ONNX model: it has no nodes",
             hint="is it complete? an empty file reads as an empty model",
         )
+    in_order(model)
     try:
         onnx.checker.check_model(str(path) if large else model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -115,7 +122,11 @@ def load(path: Path) -> onnx.ModelProto:
 
 def weights_outside(model: onnx.ModelProto) -> bool:
     """Whether some weights are in a file beside the model, as those of a large one are."""
-    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
+    return any(
+        tensor.data_location == onnx.TensorProto.EXTERNAL
+        for graph in graphs_of(model)
+        for tensor in graph.initializer
+    )
 
 
 def copied(model: onnx.ModelProto, folder: Path | None = None) -> onnx.ModelProto:
@@ -132,30 +143,62 @@ def size_on_disk(path: Path) -> int:
     shell = onnx.load(str(path), load_external_data=False)
     files = {
         entry.value
-        for tensor in shell.graph.initializer
+        for tensor in _tensors(shell)
         for entry in tensor.external_data
         if entry.key == "location"
     }
     return sum(file.stat().st_size for file in (path, *(path.parent / name for name in files)))
 
 
+def graphs_of(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph, then every graph inside its nodes, outer ones first."""
+    waiting = [model.graph]
+    while waiting:
+        graph = waiting.pop(0)
+        yield graph
+        for node in graph.node:
+            waiting.extend(inner_graphs(node))
+
+
+def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The branches of an If, the body of a Loop or Scan."""
+    for part in node.attribute:
+        if part.type == onnx.AttributeProto.GRAPH:
+            yield part.g
+        elif part.type == onnx.AttributeProto.GRAPHS:
+            yield from part.graphs
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every constant: initializers, and the values of Constant nodes."""
+    for graph in graphs_of(model):
+        yield from graph.initializer
+        for node in graph.node:
+            for part in node.attribute:
+                if part.type == onnx.AttributeProto.TENSOR:
+                    yield part.t
+
+
 def refuse_quantized(model: onnx.ModelProto) -> None:
     """Raises `StageError` when the model is quantized already."""
-    kinds = sorted({node.op_type for node in model.graph.node} & _QUANTIZED)
+    hint = "give the model as it was trained, in float32; this one can be its `candidate:`"
+    kinds = sorted({node.op_type for g in graphs_of(model) for node in g.node} & _QUANTIZED)
     if kinds:
         raise StageError(
             f"the model is quantized already: it holds {', '.join(kinds)}",
-            hint="give the model as it was trained, in float",
+            hint=hint,
         )
-    if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer):
-        raise StageError(
-            "the model is quantized already: its weights are float16",
-            hint="give the model as it was trained, in float32",
-        )
+    narrow = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+    for tensor in _tensors(model):
+        if tensor.data_type in narrow and tensor.dims:
+            raise StageError(
+                f"the model is quantized already: its weights are {narrow[tensor.data_type]}",
+                hint=hint,
+            )
 
 
 def quantizable(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of the nodes with constant weights that a scheme could make smaller."""
+    """Names of the main graph's layers whose constant weights can be rounded to int8."""
     graph = Graph(model)
     return tuple(
         node.name
@@ -168,13 +211,44 @@ def quantizable(model: onnx.ModelProto) -> tuple[str, ...]:
     )
 
 
+def where_layers_are(model: onnx.ModelProto) -> str:
+    """Of a model without a layer that int8 activations can reach: where its layers are instead."""
+    recurrent = sorted({n.op_type for g in graphs_of(model) for n in g.node} & set(RECURRENT))
+    inner = [g for number, g in enumerate(graphs_of(model)) if number]
+    if any(node.op_type in WEIGHTED for graph in inner for node in graph.node):
+        return "the layers are in branches and loops"
+    if recurrent:
+        return f"the layers are {', '.join(recurrent)}"
+    return "no Conv, Gemm, MatMul or Gather has constant float weights"
+
+
+def has_float_weights(model: onnx.ModelProto) -> bool:
+    """Whether any graph holds float weights of a layer, or that many floats elsewhere.
+
+    Weights may be constants that a layer meets only after a Transpose or Reshape, and they may
+    lie in an outer graph: so every float constant counts, wherever it is used.
+    """
+    in_layers = False
+    largest = 0
+    for graph in graphs_of(model):
+        floats = {tensor.name for tensor in graph.initializer if tensor.data_type in _FLOATS}
+        for node in graph.node:
+            if node.op_type in (*WEIGHTED, *RECURRENT):
+                in_layers = in_layers or any(name in floats for name in node.input)
+    for tensor in _tensors(model):
+        if tensor.data_type in _FLOATS:
+            largest = max(largest, math.prod(tensor.dims))
+    return in_layers or largest >= _FEW
+
+
 def named(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose nodes all have a name of their own: exclusion goes by name."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    taken = {node.name for node in copy.graph.node if node.name}
+    nodes = [node for graph in graphs_of(copy) for node in graph.node]
+    taken = {node.name for node in nodes if node.name}
     seen: set[str] = set()
-    for index, node in enumerate(copy.graph.node):
+    for index, node in enumerate(nodes):
         if not node.name or node.name in seen:
             name = f"{node.op_type}_{index}"
             while name in taken:
@@ -201,7 +275,12 @@ def lifted(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def in_order(model: onnx.ModelProto) -> None:
     """Put the nodes in an order that ONNX asks for: a value is made before it is used. Stable."""
-    nodes = list(model.graph.node)
+    for graph in reversed(list(graphs_of(model))):
+        _sort(graph)
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    nodes = list(graph.node)
     makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
     needs = [{makers[n] for n in _reads(node) if n in makers} - {i} for i, node in enumerate(nodes)]
     users: list[list[int]] = [[] for _ in nodes]
@@ -218,11 +297,11 @@ def in_order(model: onnx.ModelProto) -> None:
             waiting[after] -= 1
             if waiting[after] == 0:
                 heapq.heappush(ready, after)
-    if ordered == list(range(len(nodes))):
-        return
+    if ordered == list(range(len(nodes))) or len(ordered) < len(nodes):
+        return  # in order, or in a circle, of which the checker will speak
     copies = [onnx.NodeProto.FromString(nodes[place].SerializeToString()) for place in ordered]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def shorten_names(model: onnx.ModelProto, known: Collection[str]) -> None:
@@ -252,9 +331,8 @@ def shorten_names(model: onnx.ModelProto, known: Collection[str]) -> None:
 
 def _inner(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """The nodes of a node's branches and loop bodies."""
-    for part in node.attribute:
-        if part.type == onnx.AttributeProto.GRAPH:
-            yield from part.g.node
+    for graph in inner_graphs(node):
+        yield from graph.node
 
 
 def names_of(model: onnx.ModelProto) -> frozenset[str]:

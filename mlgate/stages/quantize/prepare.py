@@ -14,6 +14,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from mlgate.errors import StageError
 from mlgate.stages.quantize import graph
 from mlgate.stages.quantize.equalize import equalize
+from mlgate.stages.quantize.normal import (
+    flatten_biases,
+    has_double_weights,
+    in_single_precision,
+    normalised,
+)
 from mlgate.stages.quantize.session import Array, Feeds, Session, first_line
 
 _TOLERANCE: Final = 1e-4
@@ -34,16 +40,22 @@ def prepare(
 
     A step that changes an output by more than 1e-4 of its largest value is dropped.
     """
-    steps: dict[str, str] = {}
     if graph.weights_outside(source):
         return _unprepared(source, wanted)
     reference = _outputs(source, probe)
-    model = graph.named(source)
+    model, steps = normalised(source)
+    model = graph.named(model)
+    if steps:
+        _must_equal(model, probe, reference, f"rewriting {', '.join(steps)}")
     opset = graph.opset_of(model)
     if opset < graph.OLDEST_OPSET:
         model = graph.named(graph.lifted(model))
         _must_equal(model, probe, reference, f"lifting opset {opset}")
         steps["opset"] = f"lifted from {opset} to {graph.opset_of(model)}"
+    if has_double_weights(model):
+        single = graph.named(in_single_precision(model))
+        said = "weights and arithmetic in float"
+        model, steps["double"] = _if_equal(model, single, said, probe, reference)
     if "preprocess" in wanted:
         folded, said = _preprocessed(model, workdir)
         model, steps["preprocess"] = _if_equal(model, folded, said, probe, reference)
@@ -67,8 +79,9 @@ def _unprepared(source: onnx.ModelProto, wanted: Sequence[str]) -> Prepared:
             f"a model over 2 GiB cannot be lifted from opset {opset}",
             hint=f"export it with opset {graph.OLDEST_OPSET} or later",
         )
+    model, steps = normalised(source)
     said = "left out: the model is over 2 GiB"
-    return Prepared(graph.named(source), dict.fromkeys(wanted, said))
+    return Prepared(graph.named(model), steps | dict.fromkeys(wanted, said))
 
 
 def _preprocessed(model: onnx.ModelProto, workdir: Path) -> tuple[onnx.ModelProto | None, str]:
@@ -78,7 +91,9 @@ def _preprocessed(model: onnx.ModelProto, workdir: Path) -> tuple[onnx.ModelProt
         with contextlib.redirect_stdout(io.StringIO()):
             # Symbolic shape inference wants sympy, which nothing else here does.
             quant_pre_process(before, after, skip_symbolic_shape=True)
-        return onnx.load(str(after)), "shapes inferred, constants and normalization folded"
+        folded = onnx.load(str(after))
+        flatten_biases(folded)  # folding makes a Gemm of MatMul and Add, with a bias [1, N]
+        return folded, "shapes inferred, constants and normalization folded"
     except Exception as error:  # noqa: BLE001 (whatever fails, the step is left out)
         return None, f"dropped: {first_line(error)}"
     finally:
@@ -127,7 +142,8 @@ def _change(a: dict[str, Array], b: dict[str, Array]) -> float:
             worst = max(worst, 0.0 if np.array_equal(value, b[name]) else np.inf)
             continue
         before, after = value.astype(np.float64), b[name].astype(np.float64)
-        scale = float(np.abs(before).max(initial=0.0)) or 1.0
-        change = float(np.abs(before - after).max(initial=0.0)) / scale
+        scale = float(np.abs(before[np.isfinite(before)]).max(initial=0.0)) or 1.0
+        same = (before == after) | (np.isnan(before) & np.isnan(after))
+        change = float(np.abs(np.where(same, 0.0, before - after)).max(initial=0.0)) / scale
         worst = max(worst, change if np.isfinite(change) else np.inf)
     return worst

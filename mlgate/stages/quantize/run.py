@@ -26,7 +26,7 @@ from mlgate.stage import Job, Progress
 from mlgate.stages.quantize import details as detailed
 from mlgate.stages.quantize import graph
 from mlgate.stages.quantize.calibrate import calibrate
-from mlgate.stages.quantize.candidates import Candidate, CandidateBuilder, candidates
+from mlgate.stages.quantize.candidates import TOO_LARGE, Candidate, CandidateBuilder, candidates
 from mlgate.stages.quantize.cascade import Operating, operate
 from mlgate.stages.quantize.conclude import (
     judged,
@@ -35,6 +35,7 @@ from mlgate.stages.quantize.conclude import (
     written,
 )
 from mlgate.stages.quantize.looks import Look
+from mlgate.stages.quantize.normal import normalised
 from mlgate.stages.quantize.prepare import Prepared, prepare
 from mlgate.stages.quantize.provenance import origin
 from mlgate.stages.quantize.search import Search
@@ -44,6 +45,16 @@ from mlgate.stages.quantize.splits import Splits, probe_of, read_splits
 from mlgate.stages.quantize.trial import Trial, TrialContext
 from mlgate.stages.quantize.vectors import measure_vectors
 
+# scikit-learn's own operators, which onnxruntime runs in float.
+_IN_ATTRIBUTES = {
+    "LinearClassifier",
+    "LinearRegressor",
+    "SVMClassifier",
+    "SVMRegressor",
+    "TreeEnsemble",
+    "TreeEnsembleClassifier",
+    "TreeEnsembleRegressor",
+}
 _PROBE = 32  # samples that show, without labels, how far a candidate errs
 _CHECKED = 16  # samples on which a step of preparation must change nothing
 
@@ -60,8 +71,9 @@ def measure(job: Job[Quantize]) -> Evidence:
     with about("model"):
         source = graph.load(path)
         session = Session(path, name=path.name)
-        graph.refuse_quantized(source)
-        idle = _nothing_to_quantize(job, source, path.name)
+        plain, _ = normalised(source)
+        graph.refuse_quantized(plain)
+        idle = _nothing_to_quantize(job, plain, path.name)
     splits = read_splits(job, session.inputs)
     context = _context(job, session, graph.size_on_disk(path), splits)
     _refuse_constant(context)
@@ -150,8 +162,8 @@ def _searched(
 ) -> tuple[Trial, Search, Prepared]:
     options = job.options
     size = context.source.fixed_batch or options.batch_size
-    probe = next(probe_of(splits.calibration, _PROBE).batches(context.source.fixed_batch or _PROBE))
-    few = {name: values[: context.source.fixed_batch or _CHECKED] for name, values in probe.items()}
+    probe = list(probe_of(splits.calibration, _PROBE).batches(size))
+    few = {name: values[: min(size, _CHECKED)] for name, values in probe[0].items()}
     prepared = prepare(source, options.prepare, few, job.workdir)
     context.inferences += len(next(iter(few.values()))) * (1 + len(prepared.steps))
     _check_names(options.exclude, prepared.model, source)
@@ -193,12 +205,37 @@ def _searched(
     )
     trial = search.run(list(candidates(options.schemes, prepared.model)))
     if trial is None:
-        reasons = "; ".join(f"{name}: {why}" for name, why in search.failures.items())
-        raise StageError(
-            f"no candidate could be built: {reasons or search.stopped}",
-            hint="give other schemes; fp16 fits most models",
-        )
+        raise _nothing_built(search, prepared.model)
     return trial, search, prepared
+
+
+def _nothing_built(search: Search, model: onnx.ModelProto) -> StageError:
+    """The error that no candidate came to a trial; a reason that several share is said once."""
+    if not search.failures:
+        return StageError(
+            f"no candidate was tried: {search.stopped}",
+            hint="raise the limit, or give fewer schemes",
+        )
+    sharing: dict[str, list[str]] = {}
+    for name, why in search.failures.items():
+        sharing.setdefault(why, []).append(name)
+    count = len(search.failures)
+    if set(sharing) == {TOO_LARGE}:
+        return StageError(
+            f"no candidate is smaller than the source ({count} tried)",
+            hint="its weights are too few to gain by quantization: leave the stage out",
+        )
+    said = []
+    for why, names in sharing.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        said.append(f"{names[0]}{more}: {why}")
+    untried = [s for s in ("fp16", "int8-weight-dq") if not any(s in n for n in search.failures)]
+    hint = None
+    if untried:
+        hint = f"schemes: [{', '.join(untried)}] may do"
+    elif not graph.quantizable(model):
+        hint = graph.where_layers_are(model)
+    return StageError(f"no candidate could be built: {'; '.join(said)}", hint=hint)
 
 
 def _confirmed(
@@ -254,18 +291,28 @@ def _looked(
     return look, seen
 
 
-def _nothing_to_quantize(job: Job[Quantize], source: onnx.ModelProto, name: str) -> bool:
+def _nothing_to_quantize(job: Job[Quantize], model: onnx.ModelProto, name: str) -> bool:
     """Whether there is nothing to do. Raises `StageError` unless `passthrough` allows that."""
-    if graph.quantizable(source):
+    if graph.has_float_weights(model):
         return False
-    if not job.options.passthrough:
-        kinds = sorted({node.op_type for node in source.graph.node})
+    if job.options.passthrough:
+        return True
+    kinds = sorted({node.op_type for part in graph.graphs_of(model) for node in part.node})
+    told = ", ".join(kinds[:8])
+    learned = sorted(
+        {n.op_type for n in model.graph.node if n.domain == "ai.onnx.ml"} & _IN_ATTRIBUTES
+    )
+    if learned:
         raise StageError(
-            f"{name} has nothing to quantize: no layer with float weights "
-            f"(its operators: {', '.join(kinds[:8])})",
-            hint="passthrough: true hands it on as it is",
+            f"{name} has nothing to quantize: {learned[0]} keeps its numbers in attributes, "
+            "which no scheme makes smaller",
+            hint="passthrough: true hands it on as it is; fewer or shallower trees, or fewer "
+            "support vectors, make it smaller",
         )
-    return True
+    raise StageError(
+        f"{name} has nothing to quantize: it holds no float weights (its operators: {told})",
+        hint="passthrough: true hands it on as it is",
+    )
 
 
 def _passed_through(

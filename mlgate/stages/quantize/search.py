@@ -15,13 +15,13 @@ from typing import Final
 
 from mlgate.errors import StageError
 from mlgate.stage import Progress
-from mlgate.stages.quantize.candidates import RANGE_METHODS, Candidate, CandidateBuilder
+from mlgate.stages.quantize.candidates import RANGE_METHODS, TOO_LARGE, Candidate, CandidateBuilder
 from mlgate.stages.quantize.graph import groups, quantizable
+from mlgate.stages.quantize.isolated import outputs_of
 from mlgate.stages.quantize.provenance import finished
 from mlgate.stages.quantize.sensitivity import (
     Sensitivity,
     cheapest,
-    outputs_of,
     relative_error,
     sensitivities,
 )
@@ -43,7 +43,7 @@ class Search:
     context: TrialContext
     builder: CandidateBuilder
     origin: Mapping[str, str]
-    probe: Feeds
+    probe: Sequence[Feeds]
     most_trials: int
     deadline: float
     tell: Callable[[Progress], None]
@@ -92,6 +92,10 @@ class Search:
         return data is not None and self._error(candidate, data) > _DOUBTFUL * self._budget
 
     @property
+    def _probed(self) -> int:
+        return sum(len(next(iter(feeds.values()))) for feeds in self.probe)
+
+    @property
     def _budget(self) -> float:
         """Error that the gates leave room for: the less they allow, the less."""
         return _BUDGET * min(100.0, max(0.01, math.pow(self.context.allowed / 0.01, 1.5)))
@@ -127,7 +131,7 @@ class Search:
             self.failures[candidate.name] = error.message
             return None
         if len(data) >= self.context.source_bytes:
-            self.failures[candidate.name] = "no smaller than the source"
+            self.failures[candidate.name] = TOO_LARGE
             return None
         self._last = candidate, data
         return data
@@ -151,13 +155,13 @@ class Search:
 
     def _error(self, candidate: Candidate, data: bytes) -> float:
         """How far the outputs are from the source's on the probe, which has no labels."""
-        output, size = self.context.scoring.output, len(next(iter(self.probe.values())))
+        output, size = self.context.scoring.output, self._probed
         if self._reference is None:
             source = self.builder.model.SerializeToString(deterministic=True)
             self._reference = outputs_of(source, self.probe, output, self.builder.folder)
             self.context.inferences += size
         if candidate not in self.errors:
-            found = outputs_of(data, self.probe, output)
+            found = outputs_of(data, self.probe, output, name=candidate.name)
             self.errors[candidate] = relative_error(self._reference, found)
             self.context.inferences += size
         return self.errors[candidate]
@@ -167,9 +171,11 @@ class Search:
         leaders = tuple(
             n for n in quantizable(self.builder.model) if n not in self.builder.excluded
         )
-        if len(leaders) < 2:
+        beyond = set(self.builder.weight_only_ways) - set(leaders)
+        if not leaders or len(leaders) + len(beyond) < 2:
             return None
         members = groups(self.builder.model, leaders)
+        self.tell(Progress("measuring the sensitivity of layers"))
         self.layers = sensitivities(
             self.builder,
             base,
@@ -179,7 +185,7 @@ class Search:
             store=not self.context.time,  # unpacking takes time
         )
         models = 1 + sum(1 if layer.stored is None else 2 for layer in self.layers)
-        self.context.inferences += models * len(next(iter(self.probe.values())))
+        self.context.inferences += models * self._probed
         tried: set[Candidate] = set()
         most = min([self._budget, *(_NEARER * self.errors[t.candidate] for t in self._lost())])
         for factor in _SHRINKING:

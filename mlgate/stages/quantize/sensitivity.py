@@ -4,18 +4,19 @@ Errors of layers add up, nearly: each is small noise of its own. So the cheapest
 error of the whole model within a budget can be worked out from the layers', without a trial.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 from pydantic import JsonValue
 
+from mlgate.errors import StageError
 from mlgate.evidence import rounded
 from mlgate.stages.quantize.candidates import Candidate, CandidateBuilder
-from mlgate.stages.quantize.graph import Graph
-from mlgate.stages.quantize.session import Array, Feeds, Session
+from mlgate.stages.quantize.isolated import outputs_of
+from mlgate.stages.quantize.session import Array, Feeds
 
 Way = Literal["int8", "stored", "float"]
 
@@ -40,10 +41,10 @@ class Sensitivity:
     def as_json(self) -> JsonValue:
         found: dict[str, JsonValue] = {
             "node": self.leader,
-            "error": rounded(self.error),
+            "error": rounded(self.error) if math.isfinite(self.error) else None,
             "bytes": self.bytes,
         }
-        if self.stored is not None:
+        if self.stored is not None and math.isfinite(self.stored):
             found["stored"] = rounded(self.stored)
         return found
 
@@ -62,20 +63,26 @@ def sensitivities(
     builder: CandidateBuilder,
     base: Candidate,
     groups: Mapping[str, Sequence[str]],
-    feeds: Feeds,
+    batches: Sequence[Feeds],
     output: str,
     *,
     store: bool = True,
 ) -> list[Sensitivity]:
-    """Of every group, worst error first; `store`: weights may be int8 where layers are float."""
+    """Of every group, worst error first; `store`: weights may be int8 where layers are float.
+
+    Layers that int8 activations do not reach (LSTM, the branches of an If) come with `store`.
+    What cannot be built, loaded or run errs infinitely, and so stays in float.
+    """
     source = builder.model.SerializeToString(deterministic=True)
-    reference = outputs_of(source, feeds, output, builder.folder)
-    graph = Graph(builder.model)
-    nodes = {node.name: node for node in builder.model.graph.node}
+    reference = outputs_of(source, batches, output, builder.folder)
+    sizes = builder.weight_bytes
 
     def error_of(candidate: Candidate, only: Sequence[str] = ()) -> float:
-        model = builder.build(candidate, only=only)
-        found = outputs_of(model.SerializeToString(deterministic=True), feeds, output)
+        try:
+            model = builder.build(candidate, only=only)
+            found = outputs_of(model.SerializeToString(deterministic=True), batches, output)
+        except StageError:
+            return math.inf
         return relative_error(reference, found)
 
     found = []
@@ -83,9 +90,12 @@ def sensitivities(
         stored = None
         if store and leader in builder.weight_only_ways:
             stored = error_of(Candidate("int8-weight-dq", weight_only=(leader,)))
-        size = graph.bytes_of(nodes[leader])
         error = error_of(base, members)
-        found.append(Sensitivity(leader, error, stored, size, tuple(members)))
+        found.append(Sensitivity(leader, error, stored, sizes.get(leader, 0), tuple(members)))
+    for leader in builder.weight_only_ways if store else ():
+        if leader not in groups:
+            stored = error_of(Candidate("int8-weight-dq", weight_only=(leader,)))
+            found.append(Sensitivity(leader, math.inf, stored, sizes.get(leader, 0), ()))
     return sorted(found, key=lambda s: (-s.error, s.leader))
 
 
@@ -137,8 +147,3 @@ def relative_error(reference: Array, output: Array) -> float:
     energy = float((a**2).sum()) or 1.0
     error = float(((a - b) ** 2).sum()) / energy
     return error if np.isfinite(error) else float("inf")
-
-
-def outputs_of(model: bytes, feeds: Feeds, output: str, folder: Path | None = None) -> Array:
-    """One output of a model for `feeds`; `folder` is where its weights lie, if not in it."""
-    return next(Session(model, folder=folder).stream([feeds]))[output]

@@ -94,7 +94,7 @@ class TrialContext:
             )
         )
         self.search, self.confirm = (
-            Blocks(samples, planned, self.seed, self.source, self.answers_of)
+            Blocks(samples, planned, self.seed, self.source, self.answers_of, self.scoring.output)
             for samples, planned in zip((search, confirm), looks, strict=True)
         )
 

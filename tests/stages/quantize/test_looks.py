@@ -151,7 +151,7 @@ def test_blocks_are_met_once_by_the_source_and_hold_their_own_labels(tmp_path: P
         asked.append((one is session, len(part)))
         return next(one.stream(part.batches(len(part))))
 
-    blocks = Blocks(read, (Look(10), Look(40), Look(100)), 0, session, answer)
+    blocks = Blocks(read, (Look(10), Look(40), Look(100)), 0, session, answer, "scores")
     seen = [(look.rows, found) for look, found in blocks.compared(session)]
     assert [count for count, _ in seen] == [10, 40, 100]
     whole = seen[-1][1]
