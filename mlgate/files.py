@@ -4,13 +4,40 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from mlgate.errors import StoreError
 
 # Beside the spec: store, cache, runs.
 FOLDER: Final = ".mlgate"
+
+
+def read_bytes(path: Path, *, most: int) -> bytes:
+    """The bytes of a regular file of at most `most` bytes. Raises `OSError`.
+
+    A pipe or a device is refused without waiting for it.
+    """
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"is larger than {most:,} bytes", str(path))
+        data = file.read(most + 1)
+    if len(data) > most:  # it grew meanwhile
+        raise OSError(errno.EFBIG, f"is larger than {most:,} bytes", str(path))
+    return data
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, opened to read; opening a pipe or a device would hang. Raises `OSError`."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -10,21 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from mlgate.check import file_in, judge, stored_runs
-from mlgate.errors import MlgateError
+from mlgate.documents import RunDocument
+from mlgate.errors import MlgateError, StoreError
 from mlgate.evidence import Bounds, Comparison, Evidence, Labels, Measurement, rounded
 from mlgate.gate import GateResult, Outcome
+from mlgate.run import record as runs
 from mlgate.run.report import Ran, Report
+from mlgate.run.store import Store
 from mlgate.spec.spec import FILE
 from mlgate.stages import STAGES
 from mlgate.trend import Trend, percent, weekly_growth
 from mlgate.trend import judge as judge_trend
 
 _DAY_S: Final = 86_400.0
-# What reading a record may come to that was altered or cut off.
-_UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -114,22 +114,22 @@ def read(
     points: list[Point] = []
     confidence, last = 0.95, None
     records, unreadable = _records(root)
-    files = [file_in(record) for record in records.values()]
+    files = [record.file for record in records.values()]
     if file is None:
         file = files[-1] if files and FILE not in files else FILE
     for run, record in records.items():
-        if file_in(record) != file:
+        if record.file != file:
             continue
         try:
-            checked = judge(root, run)
-            at = datetime.fromisoformat(record["started"])
+            report = runs.judge_record(record, Store(root).evidence)
+            at = datetime.fromisoformat(record.started or "")
             at.timestamp()
-        except (MlgateError, *_UNREADABLE):
+        except (MlgateError, ValueError, OverflowError):
             unreadable.append(run)
             continue
-        hardware = json.dumps(record.get("hardware"), sort_keys=True)
-        points += _points(checked.report, metric, where or {}, to, (run, at, hardware))
-        confidence, last = checked.report.confidence, run
+        hardware = json.dumps(record.hardware, sort_keys=True)
+        points += _points(report, metric, where or {}, to, (run, at, hardware))
+        confidence, last = report.confidence, run
         latest = at
     if within_s is not None and last is not None:
         points = [p for p in points if (latest - p.at).total_seconds() <= within_s]
@@ -145,18 +145,15 @@ def read(
     )
 
 
-def _records(root: Path) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+def _records(root: Path) -> tuple[dict[str, RunDocument], list[str]]:
     """The record of each stored run, oldest first; and the runs whose record cannot be read."""
-    records: dict[str, Mapping[str, Any]] = {}
+    records: dict[str, RunDocument] = {}
     unreadable = []
-    for run in stored_runs(root):
+    for run in runs.stored_runs(root):
         try:
-            record = json.loads((root / "runs" / run / "run.json").read_bytes())
-            file_in(record)
-        except _UNREADABLE:
+            records[run] = runs.read(root / "runs" / run)
+        except StoreError:
             unreadable.append(run)
-        else:
-            records[run] = record
     return records, unreadable
 
 
@@ -255,7 +252,7 @@ def _points(
                 reason=row.reason or ("the reference is 0" if value is None else None),
                 evidence=result.digest,
                 cached=result.cached,
-                footing=_footing(report.uses[stage], result.evidence, to, hardware),
+                footing=_footing(report.uses(stage), result.evidence, to, hardware),
             )
 
 

@@ -7,7 +7,7 @@ tell (references, circles, units): those are `lint`'s.
 import copy
 from typing import Any, Final
 
-from mlgate.run.report import SCHEMA as REPORT_SCHEMA
+from mlgate.documents import DOCUMENTS
 from mlgate.spec.spec import STAGE_NAME, Head
 from mlgate.stages import STAGES
 
@@ -60,92 +60,40 @@ def spec() -> dict[str, Any]:
     }
 
 
-def report() -> dict[str, Any]:
-    """The schema of `mlgate check --format json`."""
-    number = {"type": ["number", "null"]}
-    outcome = {"enum": ["pass", "warn", "inconclusive", "error", "fail"]}
-    labels = {"type": "object", "additionalProperties": {"type": "string"}}
-    digest = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
-    gate = _closed(
-        {
-            "metric": {"type": "string"},
-            "where": labels,
-            "observed": number,
-            "low": number,
-            "high": number,
-            "limit": {"type": "string"},
-            "outcome": outcome,
-            "message": {"type": "string"},
-            "line": {"type": "integer", "minimum": 1},
-        }
-    )
-    measurement = _closed(
-        {
-            "name": {"type": "string"},
-            "labels": labels,
-            "value": number,
-            "unit": {"type": "string"},
-            "low": number,
-            "high": number,
-            "n": {"type": ["integer", "null"]},
-            "reason": {"type": "string"},
-        },
-        optional=("reason",),
-    )
-    output = _closed({"path": {"type": "string"}, "digest": digest, "name": {"type": "string"}})
-    stage = _closed(
-        {
-            "id": {"type": "string"},
-            "uses": {"type": "string"},
-            "outcome": outcome,
-            "cached": {"type": "boolean"},
-            "reason": {"type": "string"},
-            "hint": {"type": "string"},
-            "evidence": digest,
-            "gates": {"type": "array", "items": gate},
-            "measurements": {"type": "array", "items": measurement},
-            "comparisons": {"type": "array", "items": {"type": "object"}},
-            "outputs": {"type": "object", "additionalProperties": output},
-        },
-        optional=(
-            "cached",
-            "reason",
-            "hint",
-            "evidence",
-            "gates",
-            "measurements",
-            "comparisons",
-            "outputs",
-        ),
-    )
-    return {
+def document(name: str) -> dict[str, Any]:
+    """The schema of a document of that name in `DOCUMENTS`, closed and complete."""
+    model = DOCUMENTS[name]
+    raw = model.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
+    definitions = {key: _document(value) for key, value in raw.pop("$defs", {}).items()}
+    own = _document(raw)
+    own["properties"]["schema"] = {"const": model.model_fields["schema_"].default}
+    own["required"] = ["schema", *own.get("required", ())]
+    whole: dict[str, Any] = {
         "$schema": _DRAFT,
-        "title": REPORT_SCHEMA,
-        **_closed(
-            {
-                "schema": {"const": REPORT_SCHEMA},
-                "name": {"type": "string"},
-                "outcome": outcome,
-                "exit_code": {"enum": [0, 1, 3, 4]},
-                "spec_digest": digest,
-                "confidence": {"type": "number"},
-                "profile": {"type": "string"},
-                "left_out": {"type": "array", "items": {"type": "string"}},
-                "stages": {"type": "array", "items": stage},
-                "policies": {"type": "array"},
-            },
-            optional=("profile", "left_out"),
-        ),
+        "title": own["properties"]["schema"]["const"],
+        **own,
     }
+    if definitions:
+        whole["definitions"] = definitions
+    return whole
 
 
-def _closed(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-        "additionalProperties": False,
+def _document(node: Any) -> Any:
+    """As `_tidy`, but closed: nobody writes `x-…` keys into what mlgate writes."""
+    if isinstance(node, list):
+        return [_document(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    tidy = {
+        key: {name: _document(inner) for name, inner in value.items()}
+        if key == "properties"
+        else _document(value)
+        for key, value in node.items()
+        if key not in ("title", "default")
     }
+    if "$ref" in tidy and len(tidy) > 1:  # draft-07 ignores what stands beside a $ref
+        tidy = {"allOf": [{"$ref": tidy.pop("$ref")}], **tidy}
+    return tidy
 
 
 def _kinds() -> str:

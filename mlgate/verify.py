@@ -8,25 +8,31 @@ proves that artifact, evidence, verdict and spec fit each other, not who made th
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import ValidationError
 
-from mlgate.check import left_out, recorded, wiring
+from mlgate.documents import (
+    ArtifactRow,
+    FilesRow,
+    RefusalRow,
+    VerdictDocument,
+    VerificationDocument,
+)
 from mlgate.errors import StageError, StoreError
 from mlgate.evidence import Evidence, digest_of
-from mlgate.gate import Outcome, judge_all
-from mlgate.run.plan import resolve
-from mlgate.run.report import Errored, Ran, Report, Result, Skipped
-from mlgate.run.verdict import Record, Verdict, content, parsed, sha256
+from mlgate.gate import Outcome
+from mlgate.run import record as runs
+from mlgate.run.plan import resolve, terms_of
+from mlgate.run.report import Errored, Found, Ran, Report, Seen, Skipped, judge
+from mlgate.run.verdict import Record, content, parsed, sha256
 from mlgate.sources import DigestCache
 from mlgate.spec.spec import Spec
 from mlgate.stage import FileInput
 from mlgate.stages import STAGES
 
-SCHEMA: Final = "mlgate/verification/v1"
 # The output of a stage that found nothing good enough, and keeps the best for people to look at.
 _BEST_EFFORT: Final = "best_effort"
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -81,29 +87,27 @@ class Verification:
     def exit_code(self) -> int:
         return 0 if self.verified else 1
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> VerificationDocument:
         """The answer as JSON: `mlgate/verification/v1`."""
-        return {
-            "schema": SCHEMA,
-            "verified": self.verified,
-            "exit_code": self.exit_code,
-            "signed": self.signed,
-            "name": self.name,
-            "outcome": str(self.outcome),
-            "verdict": self.verdict,
-            "profile": self.profile,
-            "spec": self.spec,
-            "stages": self.stages,
-            "files": {"whole": self.whole, "absent": self.absent},
-            "links": self.links,
-            "artifacts": [
-                {"name": a.name, "digest": a.digest, "known_as": list(a.known_as)}
-                for a in self.artifacts
-            ],
-            "refusals": [
-                {"code": r.code, "message": r.message, "hint": r.hint} for r in self.refusals
-            ],
-        }
+        artifacts = [
+            ArtifactRow(name=a.name, digest=a.digest, known_as=a.known_as) for a in self.artifacts
+        ]
+        refusals = [RefusalRow(code=r.code, message=r.message, hint=r.hint) for r in self.refusals]
+        return VerificationDocument(
+            verified=self.verified,
+            exit_code=self.exit_code,
+            signed=self.signed,
+            name=self.name,
+            outcome=self.outcome.word,
+            verdict=self.verdict,
+            profile=self.profile,
+            spec=self.spec,
+            stages=self.stages,
+            files=FilesRow(whole=self.whole, absent=self.absent),
+            links=self.links,
+            artifacts=tuple(artifacts),
+            refusals=tuple(refusals),
+        )
 
 
 def verify(
@@ -128,7 +132,7 @@ def verify(
     whole, absent, found = _outputs(evidence, record)
     refusals += found
     refusals += _copies(verdict, evidence, record)
-    links, found = _chain(evidence, _wiring(own) if own else wiring(record.folder))
+    links, found = _chain(evidence, _wiring(own) if own else _recorded_wiring(record))
     refusals += found
     if len(evidence) == sum(row.evidence is not None for row in verdict.stages):
         again = _again(written, verdict, evidence, own, record)
@@ -150,7 +154,7 @@ def verify(
     )
 
 
-def _approval(verdict: Verdict, profile: str | None) -> Iterator[Refusal]:
+def _approval(verdict: VerdictDocument, profile: str | None) -> Iterator[Refusal]:
     if Outcome[verdict.outcome.upper()] > Outcome.WARN:
         yield Refusal("MG406", f"the verdict is {verdict.outcome}", "see mlgate report")
     if verdict.left_out:
@@ -162,7 +166,9 @@ def _approval(verdict: Verdict, profile: str | None) -> Iterator[Refusal]:
         yield Refusal("MG409", f"it was judged with {one}, and asked is {other}", hint)
 
 
-def _of_this_spec(verdict: Verdict, spec: Spec | None, profile: str | None) -> Iterator[Refusal]:
+def _of_this_spec(
+    verdict: VerdictDocument, spec: Spec | None, profile: str | None
+) -> Iterator[Refusal]:
     """Nothing where the profiles differ: then the specs cannot be the same."""
     if spec is None or spec.digest == verdict.spec_digest or verdict.profile != profile:
         return
@@ -171,7 +177,9 @@ def _of_this_spec(verdict: Verdict, spec: Spec | None, profile: str | None) -> I
     yield Refusal("MG408", message, hint)
 
 
-def _evidence(verdict: Verdict, record: Record) -> tuple[dict[str, Evidence], list[Refusal]]:
+def _evidence(
+    verdict: VerdictDocument, record: Record
+) -> tuple[dict[str, Evidence], list[Refusal]]:
     """The evidence of every stage whose is whole, and what is wrong with the others'."""
     found: dict[str, Evidence] = {}
     refusals = []
@@ -214,7 +222,7 @@ def _outputs(evidence: Mapping[str, Evidence], record: Record) -> tuple[int, int
 
 
 def _copies(
-    verdict: Verdict, evidence: Mapping[str, Evidence], record: Record
+    verdict: VerdictDocument, evidence: Mapping[str, Evidence], record: Record
 ) -> Iterator[Refusal]:
     """What lies in the run's own folder, for people and CI to pick up, and is not what it has to be.
 
@@ -258,6 +266,10 @@ def _wiring(spec: Spec) -> Wiring:
     return {node.id: {port: i.from_ for port, i in node.inputs().items()} for node in nodes}
 
 
+def _recorded_wiring(record: Record) -> Wiring:
+    return {stage.id: stage.from_ for stage in runs.read(record.folder).stages}
+
+
 def _chain(evidence: Mapping[str, Evidence], wired: Wiring) -> tuple[int, list[Refusal]]:
     """How many inputs are the very output they are said to come from; and which are not."""
     links = 0
@@ -282,7 +294,7 @@ def _chain(evidence: Mapping[str, Evidence], wired: Wiring) -> tuple[int, list[R
 
 def _again(
     written: bytes,
-    verdict: Verdict,
+    verdict: VerdictDocument,
     evidence: Mapping[str, Evidence],
     spec: Spec | None,
     record: Record,
@@ -302,38 +314,34 @@ def _again(
 
 
 def _judged(
-    verdict: Verdict,
+    verdict: VerdictDocument,
     evidence: Mapping[str, Evidence],
     spec: Spec,
     lines: Mapping[str, tuple[int, ...]],
 ) -> Report:
     """The report that the spec's own gates make of the evidence; `lines`: where they stood."""
     rows = {row.id: row for row in verdict.stages}
-    nodes = [node for node in resolve(spec, include_deploys=True).nodes if node.id in rows]
-    results: dict[str, Result] = {}
-    for node in nodes:
+    plan = resolve(spec, include_deploys=True)
+    stages = {}
+    found: dict[str, Found] = {}
+    for node in plan.nodes:
+        if node.id not in rows:
+            continue
         row = rows[node.id]
         seen = evidence.get(node.id)
         if seen is not None and row.evidence is not None:
-            gates = judge_all(node.options.gates, seen, confidence=spec.confidence)
-            stood = lines.get(node.id, ())
-            at = stood if len(stood) == len(gates) else node.gate_lines
-            results[node.id] = Ran(seen, row.evidence, gates, at, cached=False)
+            found[node.id] = Seen(seen, row.evidence)
         elif row.reason.startswith("not run: "):
             outcome = Outcome[row.outcome.upper()]
-            results[node.id] = Skipped(row.reason.removeprefix("not run: "), outcome)
+            found[node.id] = Skipped(row.reason.removeprefix("not run: "), outcome)
         else:
-            results[node.id] = Errored(row.reason, row.hint)
-    return Report(
-        name=spec.name,
-        spec_digest=spec.digest,
-        profile=spec.profile,
-        confidence=spec.confidence,
-        uses={node.id: node.options.uses for node in nodes},
-        lines={node.id: node.line for node in nodes},
-        results=results,
-        left_out=left_out(spec, results),
-    )
+            found[node.id] = Errored(row.reason, row.hint)
+        stood = lines.get(node.id, ())
+        terms = node.terms
+        stages[node.id] = (
+            replace(terms, gate_lines=stood) if len(stood) == len(terms.gates) else terms
+        )
+    return judge(replace(terms_of(plan, found), stages=stages), found)
 
 
 def _as_recorded(record: Record, evidence: Mapping[str, Evidence]) -> Report:
@@ -345,10 +353,10 @@ def _as_recorded(record: Record, evidence: Mapping[str, Evidence]) -> Report:
             raise StoreError(f"run.json names evidence that verdict.json does not: {digest}")
         return known[digest]
 
-    return recorded(record.folder, read)
+    return runs.judge_record(runs.read(record.folder), read)
 
 
-def _as_judged(written: bytes, verdict: Verdict, again: Report) -> Iterator[Refusal]:
+def _as_judged(written: bytes, verdict: VerdictDocument, again: Report) -> Iterator[Refusal]:
     kinds = {row.id: row.uses for row in verdict.stages}
     for stage, result in again.results.items():
         if isinstance(result, Ran) and result.evidence.uses != kinds.get(stage):

@@ -7,17 +7,10 @@ from typing import Any
 
 import pytest
 
-from mlgate.check import (
-    check,
-    compare_with_stored,
-    judge,
-    keep,
-    rendered,
-    run_name,
-    stored_runs,
-)
+from mlgate.check import check, keep, rendered
 from mlgate.errors import StoreError, UsageError
 from mlgate.run.plan import resolve
+from mlgate.run.record import compare_with_stored, judge_stored, run_name, stored_runs
 from mlgate.spec.lint import load
 from tests.projects import NOW, probe, run, stages, tree
 
@@ -61,7 +54,7 @@ def test_the_verdict_has_no_time_no_host_and_no_place(tmp_path: Path) -> None:
 def test_judged_again_it_is_the_same(tmp_path: Path) -> None:
     folder = project(tmp_path, a=probe(2.0), b=probe(needs=["a"]), c=probe(act="raise"), d=probe())
     checked = run(folder)
-    again = judge(folder / ".mlgate", None)
+    again = judge_stored(folder / ".mlgate", None)
     assert again.report.verdict() == checked.report.verdict()
     assert again.report.results == checked.report.results
     compare_with_stored(again)
@@ -82,7 +75,7 @@ def test_runs_are_listed_by_time_and_named_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc"])
 def test_a_run_is_no_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="is not a run's name"):
-        judge(tmp_path, name)
+        judge_stored(tmp_path, name)
 
 
 def test_what_a_stage_printed_is_kept(tmp_path: Path) -> None:
@@ -106,13 +99,13 @@ def test_without_its_whole_record_a_run_hands_on_no_model(tmp_path: Path, lost: 
     stopped = folder / ".mlgate" / "runs" / "stopped"
     (stopped / lost / "in the way").mkdir(parents=True)
     with pytest.raises(StoreError):
-        keep(spec, resolve(spec), checked.report.results, run="stopped", started=NOW, ended=NOW)
+        keep(resolve(spec), checked.report.results, run="stopped", started=NOW, ended=NOW)
     assert not (stopped / "outputs").exists()
 
 
 def test_every_rendering_is_the_same_twice(tmp_path: Path) -> None:
     folder = project(tmp_path, a=probe(0.5), b=probe(act="raise"))
-    assert rendered(run(folder)) == rendered(judge(folder / ".mlgate", None))
+    assert rendered(run(folder)) == rendered(judge_stored(folder / ".mlgate", None))
 
 
 def test_a_folder_may_hold_several_specs(tmp_path: Path) -> None:
@@ -122,11 +115,11 @@ def test_a_folder_may_hold_several_specs(tmp_path: Path) -> None:
         for name in ("mlgate.yaml", "other.yaml")
     )
     root = tmp_path / ".mlgate"
-    assert judge(root, None, file="mlgate.yaml").folder == good
-    assert judge(root, None, file="other.yaml").folder == bad
-    assert judge(root, None, file="other.yaml").report.exit_code == 1
+    assert judge_stored(root, None, file="mlgate.yaml").folder == good
+    assert judge_stored(root, None, file="other.yaml").folder == bad
+    assert judge_stored(root, None, file="other.yaml").report.exit_code == 1
     with pytest.raises(UsageError, match=r"gone\.yaml has not been checked"):
-        judge(root, None, file="gone.yaml")
+        judge_stored(root, None, file="gone.yaml")
 
 
 def test_an_older_run_does_not_pass_for_one_that_cannot_be_read(tmp_path: Path) -> None:
@@ -135,7 +128,7 @@ def test_an_older_run_does_not_pass_for_one_that_cannot_be_read(tmp_path: Path) 
     last = check(load(tmp_path / "mlgate.yaml"), now=lambda: NOW + timedelta(days=1)).folder
     (last / "run.json").write_text("{")
     with pytest.raises(StoreError, match=last.name):
-        judge(root, None, file="mlgate.yaml")
+        judge_stored(root, None, file="mlgate.yaml")
 
 
 @pytest.mark.parametrize(("repository", "called"), [(".git", "ml/other.yaml"), ("x", "other.yaml")])
@@ -157,7 +150,7 @@ def test_the_page_says_when_and_where_the_run_was_and_the_verdict_does_not(tmp_p
     for said in (f"run {checked.folder.name}", "2026-01-02 03:04 UTC", "Python 3.", " cores"):
         assert said in page
         assert said.encode() not in checked.report.verdict()
-    assert judge(tmp_path / ".mlgate", None).about == checked.about
+    assert judge_stored(tmp_path / ".mlgate", None).about == checked.about
 
 
 def test_a_record_of_an_older_version_is_judged_and_an_impossible_time_is_refused(
@@ -167,8 +160,8 @@ def test_a_record_of_an_older_version_is_judged_and_an_impossible_time_is_refuse
     record = json.loads(file.read_bytes())
     file.write_text(json.dumps({**record, "started": "0001-01-01T00:00:00+14:00"}))
     with pytest.raises(StoreError, match="cannot be read"):
-        judge(tmp_path / ".mlgate", None)
+        judge_stored(tmp_path / ".mlgate", None)
     for name in ("started", "hardware", "python"):
         del record[name]
     file.write_text(json.dumps(record))
-    assert judge(tmp_path / ".mlgate", None).report.exit_code == 0
+    assert judge_stored(tmp_path / ".mlgate", None).report.exit_code == 0

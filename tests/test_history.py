@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from mlgate.check import keep, run_name
+from mlgate.check import keep
 from mlgate.cli import main
 from mlgate.evidence import Bounds, Comparison, Evidence, Measurement, canonical, digest_of
 from mlgate.files import FOLDER
 from mlgate.gate import judge_all
 from mlgate.run.plan import resolve
+from mlgate.run.record import run_name
 from mlgate.run.report import Errored, Ran
 from mlgate.run.store import Store
 from mlgate.spec.lint import load
@@ -84,7 +85,6 @@ class Project:
         digest = Store(self.folder / FOLDER).put(made.canonical())
         at = NOW + timedelta(days=day)
         checked = keep(
-            spec,
             resolve(spec),
             {"latency": Ran(made, digest, judged, (1,), cached)},
             run=run_name(at),
@@ -102,7 +102,6 @@ class Project:
         spec = load(self.folder / "mlgate.yaml")
         at = NOW + timedelta(days=day)
         keep(
-            spec,
             resolve(spec),
             {"latency": Errored("no")},
             run=run_name(at),

@@ -10,6 +10,7 @@ from mlgate.evidence import Evidence, measured, unmeasured
 from mlgate.gate import Gate, Outcome, judge_all
 from mlgate.render import html
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
+from tests.projects import reported
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J"
 VOID = {"meta", "br", "hr", "img", "link", "input", "source", "wbr", "col"}
@@ -58,15 +59,7 @@ def report(word: str = "fine") -> Report:
         "broke": Errored(word, word),
         "missed": Skipped(f"{word} did not pass", Outcome.FAIL),
     }  # fmt: skip
-    return Report(
-        name=word,
-        spec_digest="sha256:" + "1" * 64,
-        profile=word,
-        confidence=0.95,
-        uses=dict.fromkeys(results, "validate"),
-        lines=dict.fromkeys(results, 3),
-        results=results,
-    )
+    return reported(results, name=word, profile=word)
 
 
 @pytest.mark.parametrize("word", ["fine", EVIL, " ", "é ∞ 漢字", "a" * 5000])

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlgate.check import Checked, keep
+from mlgate.check import keep
 from mlgate.cli import cli
 from mlgate.error_codes import CODES
 from mlgate.errors import MlgateError, StoreError
@@ -22,6 +22,7 @@ from mlgate.evidence import Evidence, artifact, canonical, measured
 from mlgate.files import FOLDER
 from mlgate.gate import judge_all
 from mlgate.run.plan import resolve
+from mlgate.run.record import Checked
 from mlgate.run.report import Errored, Ran
 from mlgate.run.scheduler import blocked
 from mlgate.run.store import Store
@@ -97,7 +98,7 @@ class Runs:
                 results[node.id] = Errored("no scales", "buy some")
         edit(results)
         results = {node.id: blocked(node, results) or results[node.id] for node in plan.nodes}
-        return keep(spec, plan, results, run=name, started=NOW, ended=NOW)
+        return keep(plan, results, run=name, started=NOW, ended=NOW)
 
     def verify(self, checked: Checked, *artifacts: str, **how: Any) -> Verification:
         """With the spec at hand, unless `spec` says otherwise."""
@@ -650,6 +651,7 @@ def test_hostile_names_are_only_names(call: Call, runs: Runs, text: str) -> None
 
 def test_a_profile_that_was_hidden(runs: Runs) -> None:
     checked = runs.run(profile="quick")
-    report = replace(checked.report, profile=None)
+    terms = replace(checked.report.terms, profile=None)
+    report = replace(checked.report, terms=terms)
     (checked.folder / "verdict.json").write_bytes(report.verdict())
     assert codes(runs.verify(checked)) == ["MG403", "MG408"]

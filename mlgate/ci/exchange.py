@@ -9,7 +9,6 @@ lost, altered, or of another run or spec is an error, never a pass.
 """
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -18,19 +17,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from mlgate.check import Checked, keep, prepare, run_name
+from mlgate.check import keep, prepare
+from mlgate.documents import ErrorRow, ResultDocument
 from mlgate.errors import StoreError, UsageError
-from mlgate.evidence import Artifact, canonical
-from mlgate.files import FOLDER, cannot_write, write_atomic
-from mlgate.gate import Outcome, judge_all
-from mlgate.machine import cores
+from mlgate.evidence import Artifact
+from mlgate.files import FOLDER, cannot_write, read_bytes, write_atomic
+from mlgate.gate import Outcome
+from mlgate.run.execute import execute
 from mlgate.run.plan import Key, Node, Plan, resolve
-from mlgate.run.report import Errored, Ran, Result, Skipped
-from mlgate.run.scheduler import Event, Execution, blocked, run_directory
+from mlgate.run.record import Checked, run_name
+from mlgate.run.report import Errored, Ran, Result, Seen, Skipped
+from mlgate.run.scheduler import OnEvent, blocked
 from mlgate.run.store import Store
 from mlgate.spec.spec import Spec, written_digest
 
-SCHEMA: Final = "mlgate/result/v1"
+_LARGEST_RESULT: Final = 1_000_000
 
 
 def refuse_stale(file: Path, spec: Spec, compiled: str | None) -> None:
@@ -55,23 +56,22 @@ class Relay:
 
     def write(self, node: Node, key: str | None, result: Ran | Errored, store: Store) -> None:
         """Leave a result here, with the evidence and the files that it names."""
-        row: dict[str, Any] = {
-            "schema": SCHEMA,
+        mine: dict[str, Any] = {
             "stage": node.id,
             "uses": node.options.uses,
             "spec": self.spec.digest,
-            "run": self.run or "",
-            "key": key or "",
         }
+        head = {**mine, "run": self.run or "", "key": key or ""}
         if isinstance(result, Ran):
             here = Store(self.folder)
             here.put(result.evidence.canonical())
             for made in result.evidence.outputs.values():
                 _copy(store, here, made)
-            row |= {"evidence": result.digest, "cached": result.cached}
+            document = ResultDocument(**head, evidence=result.digest, cached=result.cached)
         else:
-            row |= {"broke": result.message, "hint": result.hint or "", "line": result.line}
-        write_atomic(self._file(node.id), canonical(row))
+            row = ErrorRow(message=result.message, hint=result.hint, line=result.line)
+            document = ResultDocument(**head, errored=row)
+        write_atomic(self._file(node.id), document.canonical())
 
     def read(self, node: Node, store: Store, *, files: bool = False) -> Ran | Errored | None:
         """The result of a stage, judged by this spec; None when it is not here.
@@ -79,22 +79,22 @@ class Relay:
         With `files`, what the stage made is put into `store`, verified.
         """
         row = self._row(node)
-        if row is None or row.get("run") != (self.run or row.get("run")):
+        if row is None or isinstance(row, Errored):
+            return row
+        if self.run is not None and row.run != self.run:
             return None
-        if row.get("spec") != self.spec.digest:
+        if row.spec != self.spec.digest:
             return Errored("its result is of another spec", "run all stages again")
-        if "broke" in row:
-            line = row.get("line")
-            line = line if isinstance(line, int) else None
-            return Errored(str(row["broke"]), str(row.get("hint", "")) or None, line)
-        return self._judged(node, row, store, files=files)
+        if row.errored is not None:
+            return Errored(row.errored.message, row.errored.hint, row.errored.line)
+        return self._judged(node, row, store, files=files, cached=row.cached)
 
     def read_kept(self, node: Node, key: str, store: Store) -> Ran | None:
         """What an earlier run left under that content key, whatever its spec; None if nothing."""
         row = self._row(node)
-        if row is None or row.get("key") != key or "broke" in row:
+        if row is None or isinstance(row, Errored) or row.key != key or row.errored is not None:
             return None
-        result = self._judged(node, {**row, "cached": True}, store, files=True)
+        result = self._judged(node, row, store, files=True, cached=True)
         return result if isinstance(result, Ran) else None
 
     def carry(self, node: Node, result: Result, later: "Relay", store: Store) -> None:
@@ -102,34 +102,33 @@ class Relay:
 
         Only what was measured, and could be judged: a failure to measure is never kept.
         """
-        row = self._row(node) or {}
-        if not isinstance(result, Ran) or not row.get("key"):
+        row = self._row(node)
+        if not isinstance(result, Ran) or not isinstance(row, ResultDocument) or not row.key:
             return
         if all(gate.rank is not Outcome.ERROR for gate in result.gates):
-            later.write(node, str(row["key"]), result, store)
+            later.write(node, row.key, result, store)
 
-    def _row(self, node: Node) -> dict[str, Any] | None:
-        try:
-            row = json.loads(self._file(node.id).read_bytes())
-        except OSError:
-            return None
-        except ValueError:
-            row = None
-        whole = isinstance(row, dict) and row.get("schema") == SCHEMA
-        if whole and row.get("stage") == node.id and row.get("uses") == node.options.uses:
-            return dict(row)
+    def _row(self, node: Node) -> ResultDocument | Errored | None:
+        """The result's file, read by its model; None where there is none."""
         hint = "it was altered, or written by another version of mlgate"
-        return {"broke": "its result cannot be read", "hint": hint, **self._mine()}
-
-    def _mine(self) -> dict[str, str]:
-        return {"spec": self.spec.digest, "run": self.run or ""}
+        try:
+            row = ResultDocument.read(read_bytes(self._file(node.id), most=_LARGEST_RESULT))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return Errored("its result cannot be read", hint)
+        if (row.stage, row.uses) != (node.id, node.options.uses):
+            return Errored("its result is of another stage", hint)
+        return row
 
     def _judged(
-        self, node: Node, row: Mapping[str, Any], store: Store, *, files: bool
+        self, node: Node, row: ResultDocument, store: Store, *, files: bool, cached: bool
     ) -> Ran | Errored:
         here = Store(self.folder)
+        if row.evidence is None:
+            return Errored("its result holds neither evidence nor an error", "run this stage again")
         try:
-            evidence = here.evidence(str(row.get("evidence", "")))
+            evidence = here.evidence(row.evidence)
             store.put(evidence.canonical())
             for made in evidence.outputs.values() if files else ():
                 _copy(here, store, made)
@@ -137,9 +136,8 @@ class Relay:
             return Errored(error.message.replace(f"{self.folder}/", ""), "run this stage again")
         if evidence.uses != node.options.uses:
             return Errored(f"its evidence is of {evidence.uses}", "run this stage again")
-        gates = judge_all(node.options.gates, evidence, confidence=self.spec.confidence)
-        cached = row.get("cached") is True
-        return Ran(evidence, str(row["evidence"]), gates, node.gate_lines, cached)
+        seen = Seen(evidence, row.evidence, cached)
+        return node.terms.judge(seen, confidence=self.spec.confidence)
 
     def _file(self, stage: str) -> Path:
         return self.folder / "results" / f"{stage}.json"
@@ -152,14 +150,13 @@ def run_stage(
     upstream: Relay,
     own: Relay,
     now: Callable[[], datetime],
-    on_event: Callable[[Event], None] = lambda _: None,
+    on_event: OnEvent = lambda _: None,
 ) -> Result:
     """Run one stage on what `upstream` holds, and leave its result in `own`."""
     started = now()
     plan, keys = prepare(spec, only=[stage], now=started, include_deploys=True)
     node = plan.node(stage)
-    root = spec.folder / FOLDER
-    store = Store(root)
+    store = Store(spec.folder / FOLDER)
     results: dict[str, Result] = {}
     for other in node.after:
         found = upstream.read(plan.node(other), store, files=True)
@@ -169,21 +166,18 @@ def run_stage(
     if node.stage.deploys and (missed := _unproved(spec, upstream, store)):
         return missed
     here = Plan(spec, tuple(n for n in plan.nodes if n.id in {*node.after, stage}))
-    with run_directory(root, run_name(started)) as work:
-        # What the checkout brings along under .mlgate is a claim of whoever committed it; what earlier
-        # runs measured comes through `drop_cached`, from where only they write.
-        execution = Execution(
-            here,
-            keys,
-            store,
-            work,
-            started,
-            cores(),
-            on_event,
-            use_cache=False,
-            results=dict(results),
-        )
-        result = execution.run()[stage]
+    # What the checkout brings along under .mlgate is a claim of whoever committed it; what earlier
+    # runs measured comes through `drop_cached`, from where only they write.
+    result = execute(
+        here,
+        keys,
+        run_name(started),
+        now=now,
+        started=started,
+        on_event=on_event,
+        use_cache=False,
+        known=results,
+    )[stage]
     if not isinstance(result, Skipped):
         own.write(node, keys[stage].digest, result, store)
     return result
@@ -244,7 +238,7 @@ def join(
         joined[node.id] = _of_this_chain(node, joined)
         if kept is not None:
             results.carry(node, joined[node.id], kept, store)
-    return keep(spec, plan, joined, run=run_name(now), started=now, ended=now)
+    return keep(plan, joined, run=run_name(now), started=now, ended=now)
 
 
 def _lost() -> Errored:

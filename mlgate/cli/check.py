@@ -10,9 +10,9 @@ from mlgate.cli.failure import errors_as_commands, errors_as_json
 from mlgate.cli.options import read_spec, spec_options
 from mlgate.cli.outputs import no_commands, to_github
 from mlgate.cli.progress import watch
+from mlgate.errors import printable
 from mlgate.gate import Outcome
-from mlgate.render import json as as_json
-from mlgate.render import text
+from mlgate.render import FORMATS, render, text
 from mlgate.spec.spec import locate
 
 COLOURS = {
@@ -36,7 +36,7 @@ def paint(words: str, outcome: Outcome) -> str:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "github"]),
+    type=click.Choice(sorted(FORMATS)),
     default="text",
     help="What to print on standard output.",
 )
@@ -67,11 +67,12 @@ def command(
             )
     report = checked.report
     file = str(locate(spec))
-    if form == "json":
-        click.echo(as_json.render(report), nl=False)
-    elif form == "github":
+    if form == "github":
         to_github(report, file=file, folder=checked.folder)
-    else:
+    elif form == "text":
         click.echo(text.render(report, paint=paint, file=file), nl=False)
-        click.echo(f"report: {checked.folder / 'report.html'}", err=True)
+        page = printable(str(checked.folder / "report.html"))
+        click.echo(f"report: {page}", err=True)
+    else:
+        click.echo(render(form, report, file=file, about=checked.about), nl=False)
     ctx.exit(report.exit_code)

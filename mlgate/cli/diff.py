@@ -1,16 +1,16 @@
 """`mlgate diff`: two runs side by side."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mlgate.check import judge
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, root_of, say_which, seen_from_here
+from mlgate.documents import DiffDocument, GateChange, MeasurementChange, Side
 from mlgate.errors import printable
 from mlgate.files import FOLDER
+from mlgate.gate import Word
+from mlgate.run.record import judge_stored
 from mlgate.run.report import Ran, Report
 
 
@@ -28,19 +28,18 @@ def command(a: str, b: str | None, spec: Path | None, everything: bool, form: st
     """
     root = root_of(spec) / FOLDER
     with errors_as_json(form == "json"):
-        left, right = judge(root, a), judge(root, b, file=file_of(spec))
+        left, right = judge_stored(root, a), judge_stored(root, b, file=file_of(spec))
     before, after = left.report, right.report
-    rows = [row for row in _rows(before, after) if everything or row["before"] != row["after"]]
-    gates = [row for row in _gates(before, after) if everything or row["before"] != row["after"]]
+    rows = [row for row in _rows(before, after) if everything or row.before != row.after]
+    gates = [row for row in _gates(before, after) if everything or row.before != row.after]
     if form == "json":
-        document = {
-            "schema": "mlgate/diff/v1",
-            "before": str(before.outcome),
-            "after": str(after.outcome),
-            "gates": gates,
-            "measurements": rows,
-        }
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        document = DiffDocument(
+            before=before.outcome.word,
+            after=after.outcome.word,
+            gates=tuple(gates),
+            measurements=tuple(rows),
+        )
+        click.echo(document.printed(), nl=False)
         return
     if left.file == right.file:
         say_which(seen_from_here(right.file, spec))
@@ -48,35 +47,33 @@ def command(a: str, b: str | None, spec: Path | None, everything: bool, form: st
         files = (seen_from_here(run.file, spec) for run in (left, right))
         click.echo(f"different specs: {' → '.join(files)}", err=True)
     click.echo(f"{before.outcome} → {after.outcome}")
-    for row in gates:
-        click.echo(f"{printable(row['name'])}: {row['before'] or '–'} → {row['after'] or '–'}")
+    for gate in gates:
+        click.echo(f"{printable(gate.name)}: {gate.before or '–'} → {gate.after or '–'}")
     if not rows:
         click.echo("no measurement differs")
-    width = max((len(row["name"]) for row in rows), default=0)
+    width = max((len(row.name) for row in rows), default=0)
     for row in rows:
-        click.echo(
-            f"{printable(row['name']):<{width}}  {_number(row['before'])} → {_number(row['after'])}"
-        )
+        click.echo(f"{printable(row.name):<{width}}  {_number(row.before)} → {_number(row.after)}")
 
 
-def _rows(before: Report, after: Report) -> list[dict[str, Any]]:
+def _rows(before: Report, after: Report) -> list[MeasurementChange]:
     left, right = _values(before), _values(after)
     return [
-        {"name": name, "before": left.get(name), "after": right.get(name)}
+        MeasurementChange(name=name, before=left.get(name), after=right.get(name))
         for name in sorted({*left, *right})
     ]
 
 
-def _gates(before: Report, after: Report) -> list[dict[str, Any]]:
+def _gates(before: Report, after: Report) -> list[GateChange]:
     left, right = _outcomes(before), _outcomes(after)
     return [
-        {"name": name, "before": left.get(name), "after": right.get(name)}
+        GateChange(name=name, before=left.get(name), after=right.get(name))
         for name in dict.fromkeys([*left, *right])
     ]
 
 
-def _outcomes(report: Report) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _outcomes(report: Report) -> dict[str, Word]:
+    found: dict[str, Word] = {}
     for stage, result in report.results.items():
         if isinstance(result, Ran):
             for gate in result.gates:
@@ -86,24 +83,24 @@ def _outcomes(report: Report) -> dict[str, str]:
     return found
 
 
-def _values(report: Report) -> dict[str, dict[str, float | None]]:
-    found = {}
+def _values(report: Report) -> dict[str, Side]:
+    found: dict[str, Side] = {}
     for stage, result in report.results.items():
         if isinstance(result, Ran):
             for m in result.evidence.measurements:
                 labels = ",".join(f"{k}={v}" for k, v in sorted(m.labels.items()))
-                found[f"{stage}: {m.name}" + (f"{{{labels}}}" if labels else "")] = {
-                    "value": m.value,
-                    "low": m.bounds[0].low if m.bounds else None,
-                    "high": m.bounds[0].high if m.bounds else None,
-                }
+                found[f"{stage}: {m.name}" + (f"{{{labels}}}" if labels else "")] = Side(
+                    value=m.value,
+                    low=m.bounds[0].low if m.bounds else None,
+                    high=m.bounds[0].high if m.bounds else None,
+                )
     return found
 
 
-def _number(row: dict[str, float | None] | None) -> str:
-    if row is None or row["value"] is None:
+def _number(row: Side | None) -> str:
+    if row is None or row.value is None:
         return "–"
-    if row["low"] is None and row["high"] is None:
-        return f"{row['value']:,.6g}"
-    low, high = ("∞" if end is None else f"{end:.4g}" for end in (row["low"], row["high"]))
-    return f"{row['value']:,.6g} [{low}, {high}]"
+    if row.low is None and row.high is None:
+        return f"{row.value:,.6g}"
+    low, high = ("∞" if end is None else f"{end:.4g}" for end in (row.low, row.high))
+    return f"{row.value:,.6g} [{low}, {high}]"

@@ -2,18 +2,17 @@
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
 from mlgate import __version__
+from mlgate.documents import CheckRow, DoctorDocument
 from mlgate.machine import cores, gpus, memory_bytes
 from mlgate.stages import STAGES
 
@@ -24,17 +23,17 @@ def command(form: str) -> None:
     """Say what this machine can run, and why not the rest."""
     rows = list(_rows())
     if form == "json":
-        click.echo(json.dumps({"schema": "mlgate/doctor/v1", "checks": rows}, indent=2))
+        click.echo(DoctorDocument(checks=tuple(rows)).printed(), nl=False)
         return
-    width = max(len(row["name"]) for row in rows)
+    width = max(len(row.name) for row in rows)
     for row in rows:
-        mark = click.style("✓", fg="green") if row["ok"] else click.style("–", fg="yellow")
-        click.echo(f"{mark} {row['name']:<{width}}  {row['says']}")
-        if row["hint"]:
-            click.echo(f"  {'':<{width}}  hint: {row['hint']}")
+        mark = click.style("✓", fg="green") if row.ok else click.style("–", fg="yellow")
+        click.echo(f"{mark} {row.name:<{width}}  {row.says}")
+        if row.hint:
+            click.echo(f"  {'':<{width}}  hint: {row.hint}")
 
 
-def _rows() -> Iterator[dict[str, Any]]:
+def _rows() -> Iterator[CheckRow]:
     python = platform.python_version()
     yield _row("mlgate", True, f"{__version__} on Python {python}, {platform.machine()}")
     memory = memory_bytes()
@@ -62,7 +61,7 @@ def _rows() -> Iterator[dict[str, Any]]:
     yield _bytecode()
 
 
-def _bytecode() -> dict[str, Any]:
+def _bytecode() -> CheckRow:
     """Without bytecode Great Expectations compiles 2,500 modules at each start."""
     package = importlib.util.find_spec("great_expectations")
     compiled = bool(
@@ -82,5 +81,5 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _row(name: str, ok: bool, says: str, hint: str | None = None) -> dict[str, Any]:
-    return {"name": name, "ok": ok, "says": says, "hint": hint}
+def _row(name: str, ok: bool, says: str, hint: str | None = None) -> CheckRow:
+    return CheckRow(name=name, ok=ok, says=says, hint=hint)

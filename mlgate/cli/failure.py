@@ -1,11 +1,10 @@
 """An error as a JSON document, or as GitHub's commands, for commands whose output is one."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
+from mlgate.documents import ErrorDocument, ProblemRow
 from mlgate.errors import MlgateError, Problem, SpecError
 from mlgate.render import github
 
@@ -17,8 +16,7 @@ def errors_as_json(wanted: bool) -> Iterator[None]:
         yield
     except MlgateError as error:
         if wanted:
-            json.dump(_document(error), sys.stdout, indent=2, ensure_ascii=False)
-            sys.stdout.write("\n")
+            sys.stdout.write(_document(error))
         raise
 
 
@@ -33,27 +31,26 @@ def errors_as_commands(wanted: bool) -> Iterator[None]:
         raise
 
 
-def _document(error: MlgateError) -> dict[str, Any]:
+def _document(error: MlgateError) -> str:
     problems = error.problems if isinstance(error, SpecError) else ()
-    return {
-        "schema": "mlgate/error/v1",
-        "exit_code": error.exit_code,
-        "message": error.message,
-        "hint": error.hint,
-        "problems": rows(problems),
-    }
+    return ErrorDocument(
+        exit_code=error.exit_code,
+        message=error.message,
+        hint=error.hint,
+        problems=rows(problems),
+    ).printed()
 
 
-def rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+def rows(problems: Sequence[Problem]) -> tuple[ProblemRow, ...]:
     """Problems as JSON, each with its place."""
-    return [
-        {
-            "code": p.code,
-            "message": p.message,
-            "hint": p.hint,
-            "file": p.position.file,
-            "line": p.position.line,
-            "column": p.position.column,
-        }
-        for p in problems
-    ]
+    return tuple(
+        ProblemRow(
+            code=problem.code,
+            message=problem.message,
+            hint=problem.hint,
+            file=problem.position.file,
+            line=problem.position.line,
+            column=problem.position.column,
+        )
+        for problem in problems
+    )

@@ -2,10 +2,9 @@
 
 import csv
 import io
-import json
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -13,6 +12,7 @@ from mlgate import trend
 from mlgate.cli.check import paint
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, root_of, say_which
+from mlgate.documents import HistoryDocument, PointRow, TrendRow
 from mlgate.errors import MlgateError, UsageError, printable
 from mlgate.files import FOLDER
 from mlgate.gate import GateResult, worst
@@ -77,7 +77,7 @@ def command(
             raise _nothing(found, gated=limit is not None)
     gates = [] if limit is None else gates_of(found, limit)
     if form == "json":
-        click.echo(json.dumps(_document(found, gates), indent=2, ensure_ascii=False))
+        click.echo(_document(found, gates).printed(), nl=False)
     elif form == "csv":
         click.echo(_table(found), nl=False)
     else:
@@ -196,42 +196,53 @@ def _text(point: Point) -> str:
     return ",".join(f"{k}={v}" for k, v in sorted(point.labels.items()))
 
 
-def _row(point: Point) -> dict[str, Any]:
-    row = {name: getattr(point, name) for name in _COLUMNS}
-    return row | {"at": point.at.isoformat(), "cached": point.cached}
+def _row(point: Point) -> PointRow:
+    return PointRow(
+        run=point.run,
+        at=point.at.isoformat(),
+        stage=point.stage,
+        labels=point.labels,
+        value=point.value,
+        low=point.low,
+        high=point.high,
+        reason=point.reason,
+        left_out=point.left_out,
+        cached=point.cached,
+    )
 
 
-def _document(found: History, gates: list[GateResult]) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "schema": "mlgate/history/v1",
-        "file": found.file,
-        "runs_of_other_specs": found.others,
-        "metric": found.metric,
-        "compared_to": found.to,
-        "confidence": found.confidence,
-        "rows": [_row(point) for point in found.rows()],
-        "trends": [_trend(found, line) for line in found.lines()],
-        "gates": [gate.model_dump(mode="json") for gate in gates],
-        "unreadable": list(found.unreadable),
-    }
-    if gates:
-        document["outcome"] = str(worst(gate.rank for gate in gates))
-    return document
+def _document(found: History, gates: list[GateResult]) -> HistoryDocument:
+    judged = {"outcome": worst(gate.rank for gate in gates).word} if gates else {}
+    return HistoryDocument.model_validate(
+        {
+            "file": found.file,
+            "runs_of_other_specs": found.others,
+            "metric": found.metric,
+            "compared_to": found.to,
+            "confidence": found.confidence,
+            "rows": tuple(_row(point) for point in found.rows()),
+            "trends": tuple(_trend(found, line) for line in found.lines()),
+            "gates": tuple(gates),
+            "unreadable": found.unreadable,
+            **judged,
+        }
+    )
 
 
-def _trend(found: History, line: Line) -> dict[str, Any]:
-    row: dict[str, Any] = {"stage": line.stage, "labels": line.labels}
+def _trend(found: History, line: Line) -> TrendRow:
     try:
         growth = trend_of(line, found.confidence)
     except ValueError as error:
-        return row | {"reason": f"no growth: {error}"}
-    return row | {
-        "growth_per_week": growth.growth,
-        "low": growth.low,
-        "high": growth.high,
-        "runs": growth.n,
-        "days": growth.days,
-    }
+        return TrendRow(stage=line.stage, labels=line.labels, reason=f"no growth: {error}")
+    return TrendRow(
+        stage=line.stage,
+        labels=line.labels,
+        growth_per_week=growth.growth,
+        low=growth.low,
+        high=growth.high,
+        runs=growth.n,
+        days=growth.days,
+    )
 
 
 def _table(found: History) -> str:
@@ -239,6 +250,6 @@ def _table(found: History) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for point in found.rows():
-        row = _row(point) | {"labels": _text(point)}
+        row = {**_row(point).model_dump(), "labels": _text(point)}
         writer.writerow(["" if row[name] is None else row[name] for name in _COLUMNS])
     return text.getvalue()

@@ -1,6 +1,5 @@
 """`mlgate lint`: every problem in a spec."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import click
 from mlgate.ci import problems
 from mlgate.cli.failure import errors_as_json, rows
 from mlgate.cli.options import placed, read_spec, spec_options
+from mlgate.documents import ProblemsDocument
 from mlgate.errors import Problem, SpecError, StageError
 from mlgate.run.plan import resolve
 from mlgate.sources import files, location
@@ -32,8 +32,8 @@ def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], f
             raise SpecError(placed(wrong, locate(spec)))
         notes = placed(tuple(_absent(loaded)), locate(spec))
     if form == "json":
-        found = {"schema": "mlgate/problems/v1", "problems": [], "warnings": rows(notes)}
-        click.echo(json.dumps(found, ensure_ascii=False))
+        found = ProblemsDocument(problems=(), warnings=rows(notes))
+        click.echo(found.printed(), nl=False)
         return
     for note in notes:
         click.echo(f"{note.position}: warning: {note.message}", err=True)

@@ -1,15 +1,15 @@
 """`mlgate plan`: what would run."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from mlgate.check import prepare
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import read_spec, spec_options
+from mlgate.documents import PlanDocument, PlanRow
+from mlgate.errors import printable
 from mlgate.files import FOLDER
 from mlgate.run.plan import Key, Node, why_missed
 from mlgate.run.store import Store
@@ -36,9 +36,7 @@ def command(
     store = Store(loaded.folder / FOLDER)
     rows = [_row(node, keys[node.id], store) for node in plan.nodes]
     if form == "json":
-        click.echo(
-            json.dumps({"schema": "mlgate/plan/v1", "name": loaded.name, "stages": rows}, indent=2)
-        )
+        click.echo(PlanDocument(name=loaded.name, stages=tuple(rows)).printed(), nl=False)
     elif form == "mermaid":
         click.echo("flowchart LR")
         for node in plan.nodes:
@@ -46,11 +44,11 @@ def command(
             for other in node.after:
                 click.echo(f"  {_safe(other)} --> {_safe(node.id)}")
     else:
-        width = max(len(row["id"]) for row in rows)
+        width = max(len(row.id) for row in rows)
         for row in rows:
-            after = f", after {', '.join(row['after'])}" if row["after"] else ""
-            state = "cached" if row["cached"] else f"would run: {row['why']}"
-            click.echo(f"{row['id']:<{width}}  {row['uses']}{after}")
+            after = f", after {', '.join(row.after)}" if row.after else ""
+            state = "cached" if row.cached else f"would run: {printable(row.why or '')}"
+            click.echo(f"{row.id:<{width}}  {row.uses}{after}")
             click.echo(f"{'':<{width}}    {state}")
 
 
@@ -59,19 +57,19 @@ def _safe(name: str) -> str:
     return "s_" + name.replace("-", "_")
 
 
-def _row(node: Node, key: Key, store: Store) -> dict[str, Any]:
+def _row(node: Node, key: Key, store: Store) -> PlanRow:
     cached = key.digest is not None and store.recall(key.digest) is not None
     why = None
     if key.broken is not None:
         why = key.broken.message
     elif not cached:
         why = key.reason or why_missed(key.parts, store.last_parts(node.id))
-    return {
-        "id": node.id,
-        "uses": node.options.uses,
-        "after": list(node.after),
-        "gates": len(node.options.gates),
-        "key": key.digest,
-        "cached": cached,
-        "why": why,
-    }
+    return PlanRow(
+        id=node.id,
+        uses=node.options.uses,
+        after=node.after,
+        gates=len(node.options.gates),
+        key=key.digest,
+        cached=cached,
+        why=why,
+    )

@@ -28,6 +28,8 @@ def _line(event: Event) -> None:
         click.echo(f"{event.stage}: started ({printable(event.detail)})", err=True)
     elif event.what == "retry":
         click.echo(f"{event.stage}: trying again ({printable(event.detail)})", err=True)
+    elif event.what == "logged":
+        click.echo(f"{event.stage}: see {printable(event.detail)}", err=True)
     elif event.what in ("finished", "cached") and event.result is not None:
         click.echo(f"{event.stage}: {_came_to(event)}", err=True)
 
@@ -61,6 +63,8 @@ def _live() -> Iterator[Callable[[Event], None]]:
                 if event.progress.done is not None and event.progress.total:
                     share = f" {100 * event.progress.done // event.progress.total} %"
                 doing[event.stage] = (event.progress.message + share, since, spinner)
+            elif event.what == "logged":
+                live.console.print(Text(f"  {event.stage}: see {printable(event.detail)}"))
             elif event.result is not None:
                 started = doing.pop(event.stage, None)
                 took = f" in {now - started[1]:.1f} s" if started else ""

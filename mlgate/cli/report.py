@@ -4,16 +4,17 @@ from pathlib import Path
 
 import click
 
-from mlgate.check import RENDERERS, judge
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, root_of, say_which, seen_from_here
 from mlgate.files import FOLDER, write_atomic
+from mlgate.render import FORMATS, render
+from mlgate.run.record import judge_stored
 
 
 @click.command()
 @click.argument("run", required=False)
 @click.option("--spec", type=click.Path(path_type=Path), help="The spec whose run it is.")
-@click.option("--format", "form", type=click.Choice(sorted(RENDERERS)), default="text")
+@click.option("--format", "form", type=click.Choice(sorted(FORMATS)), default="text")
 @click.option("--out", type=click.Path(path_type=Path), help="Write to this file instead.")
 def command(run: str | None, spec: Path | None, form: str, out: Path | None) -> None:
     """Render a stored run again, in another format.
@@ -22,9 +23,9 @@ def command(run: str | None, spec: Path | None, form: str, out: Path | None) -> 
     whatever the verdict was: this shows, `mlgate judge` judges.
     """
     with errors_as_json(form == "json" and out is None):
-        checked = judge(root_of(spec) / FOLDER, run, file=file_of(spec))
+        checked = judge_stored(root_of(spec) / FOLDER, run, file=file_of(spec))
         file = seen_from_here(checked.file, spec)
-        text = RENDERERS[form](checked, file)
+        text = render(form, checked.report, file=file, about=checked.about)
     if form == "text" or out is not None:
         say_which(file)
     if out is None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from mlgate.check import left_out
 from mlgate.ci import expected
 from mlgate.ci.exchange import Relay, drop_cached, join, refuse_stale, run_stage
 from mlgate.cli.failure import errors_as_commands
@@ -18,8 +17,8 @@ from mlgate.errors import MlgateError, UsageError
 from mlgate.files import FOLDER
 from mlgate.gate import Outcome
 from mlgate.render import text
-from mlgate.run.plan import resolve
-from mlgate.run.report import Report
+from mlgate.run.plan import resolve, terms_of
+from mlgate.run.report import Report, judge
 from mlgate.spec.problems import near
 from mlgate.spec.spec import Spec, locate
 
@@ -124,16 +123,7 @@ def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: 
             now=lambda: datetime.now(UTC),
             on_event=on_event,
         )
-    report = Report(
-        name=spec.name,
-        spec_digest=spec.digest,
-        profile=spec.profile,
-        confidence=spec.confidence,
-        uses={stage: spec.stages[stage].uses},
-        lines={stage: spec.key_position("stages", stage).line},
-        results={stage: result},
-        left_out=left_out(spec, [stage]),
-    )
+    report = judge(terms_of(resolve(spec, only=[stage]), [stage]), {stage: result})
     ci.tell(report, None)
     return report.exit_code
 

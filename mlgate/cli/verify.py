@@ -1,19 +1,18 @@
 """`mlgate verify`: was exactly this file approved, and does the evidence still say so?"""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from mlgate.check import folder_of
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import file_of, given_params, read_spec, root_of
 from mlgate.cli.outputs import no_commands, set_outputs
 from mlgate.errors import UsageError, printable
 from mlgate.files import FOLDER
 from mlgate.render.github import command as github_command
+from mlgate.run.record import folder_of
 from mlgate.run.store import Store
 from mlgate.run.verdict import Record
 from mlgate.spec.spec import FILE, Spec
@@ -69,7 +68,7 @@ def command(
         )
         found = verify(record, wanted, spec=own, profile=profile or None)
     if form == "json":
-        click.echo(json.dumps(found.document(), indent=2, ensure_ascii=False))
+        click.echo(found.document().printed(), nl=False)
     elif form == "github":
         _to_github(found)
     else:

@@ -15,7 +15,7 @@ from mlgate.run.report import Errored, Ran, Report, Skipped
 PER_KIND: Final = 10
 
 
-def render(report: Report, *, file: str = "mlgate.yaml") -> str:
+def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = ()) -> str:
     """One workflow command per line. `file` is the spec's path from the repository's root."""
     found = sorted(_annotations(report), key=lambda row: -row[0])
     lines = []

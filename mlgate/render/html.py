@@ -23,12 +23,12 @@ _ENVIRONMENT = jinja2.Environment(
 )
 
 
-def render(report: Report, *, about: Sequence[str] = ()) -> str:
+def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = ()) -> str:
     """The page. Deterministic: the same report gives the same bytes.
 
     `about` is said at its foot: when and where the run was.
     """
-    stages = [_stage(name, report.uses[name], result) for name, result in report.results.items()]
+    stages = [_stage(name, report.uses(name), result) for name, result in report.results.items()]
     gates = [gate for stage in stages for gate in stage["gates"]]
     return _ENVIRONMENT.get_template("report.html.j2").render(
         report=report,
@@ -53,7 +53,7 @@ def _models(report: Report) -> dict[str, Any] | None:
         replace(one, name=f"{name}: {one.name}", where=one.where and f"{name}, on {one.where}")
         for name, result in report.results.items()
         if isinstance(result, Ran)
-        for one in STAGES[report.uses[name]].summaries(result.evidence)
+        for one in STAGES[report.uses(name)].summaries(result.evidence)
     ]
     rows = pareto.side_by_side(summaries)
     if len(rows) < 2:

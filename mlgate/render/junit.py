@@ -6,7 +6,7 @@ reporters of GitHub read this dialect.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -17,11 +17,11 @@ from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 _ILLEGAL: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render(report: Report, *, file: str = "mlgate.yaml") -> str:
+def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = ()) -> str:
     """The report as a `<testsuites>` document. `file` is the spec, as the repository knows it."""
     root = ET.Element("testsuites", name=_legal(report.name))
     for stage, result in report.results.items():
-        _suite(root, stage, report.uses[stage], result, file)
+        _suite(root, stage, report.uses(stage), result, file)
     if not report.results:
         suite = ET.SubElement(root, "testsuite", name="mlgate")
         _case(suite, "mlgate", "stages", "error", "nothing was checked")

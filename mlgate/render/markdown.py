@@ -6,7 +6,7 @@ what is missing. No text out of a spec or a data set can become markup, a link o
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from mlgate.gate import GateResult, Outcome
@@ -21,7 +21,13 @@ COMMENT_BYTES: Final = 65_536
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#+\-!|~>:.=^$])")
 
 
-def render(report: Report, *, file: str = "mlgate.yaml", limit: int = SUMMARY_BYTES) -> str:
+def render(
+    report: Report,
+    *,
+    file: str = "mlgate.yaml",
+    about: Sequence[str] = (),
+    limit: int = SUMMARY_BYTES,
+) -> str:
     """The report in at most `limit` bytes of UTF-8. `file` is how the spec is called."""
     mark = MARKS[report.outcome]
     head = [
@@ -46,7 +52,7 @@ def _stage_rows(report: Report) -> Iterator[str]:
     ordered = sorted(report.results.items(), key=lambda pair: -pair[1].outcome)
     for stage, result in ordered:
         outcome = f"{MARKS[result.outcome]} {result.outcome}"
-        yield f"| {_safe(stage)} | {_safe(report.uses[stage])} | {outcome} | {_remark(result)} |"
+        yield f"| {_safe(stage)} | {_safe(report.uses(stage))} | {outcome} | {_remark(result)} |"
 
 
 def _remark(result: Result) -> str:

@@ -6,7 +6,7 @@ the one of yesterday: it is made of what the gate is, not of where it stands or 
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -23,7 +23,7 @@ _LEVELS: Final = {
 }
 
 
-def render(report: Report, *, file: str = "mlgate.yaml") -> str:
+def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = ()) -> str:
     """The report as one SARIF run. `file` is the spec's path from the repository's root."""
     results = list(_results(report, file))
     rules = sorted({row["ruleId"] for row in results})
@@ -53,7 +53,7 @@ def render(report: Report, *, file: str = "mlgate.yaml") -> str:
 
 def _results(report: Report, file: str) -> Iterator[dict[str, Any]]:
     for stage, result in report.results.items():
-        uses, line = report.uses[stage], report.line(stage)
+        uses, line = report.uses(stage), report.line(stage)
         match result:
             case Ran():
                 yield from _of_gates(stage, uses, result, file)

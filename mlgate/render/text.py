@@ -1,6 +1,6 @@
 """The report for a terminal: a line per gate, the worst thing said last."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from mlgate.errors import printable
 from mlgate.gate import GateResult, Outcome
@@ -43,12 +43,18 @@ def plain(text: str, _: Outcome) -> str:
     return text
 
 
-def render(report: Report, *, paint: Paint = plain, file: str = "mlgate.yaml") -> str:
+def render(
+    report: Report,
+    *,
+    file: str = "mlgate.yaml",
+    about: Sequence[str] = (),
+    paint: Paint = plain,
+) -> str:
     """The report as text. `paint` colours by outcome; `file` is how the spec is called."""
     lines: list[str] = []
     width = max((len(g.metric) for g in _gates(report)), default=0)
     for stage, result in report.results.items():
-        lines.append(_heading(stage, report.uses[stage], result, paint))
+        lines.append(_heading(stage, report.uses(stage), result, paint))
         lines += _body(result, width, paint)
         lines.append("")
     lines += _last(report, paint, file)

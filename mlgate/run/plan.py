@@ -20,6 +20,7 @@ from mlgate import __version__
 from mlgate.errors import StageError, UsageError, about
 from mlgate.evidence import canonical, digest_of
 from mlgate.machine import hardware
+from mlgate.run.report import StageTerms, Terms
 from mlgate.sources import without_secrets
 from mlgate.spec.lint import upstream
 from mlgate.spec.problems import near
@@ -47,6 +48,11 @@ class Node:
     @property
     def stage(self) -> Stage[Any]:
         return STAGES[self.options.uses]
+
+    @property
+    def terms(self) -> StageTerms:
+        """By what it is judged."""
+        return StageTerms(self.options.uses, self.line, self.options.gates, self.gate_lines)
 
     def inputs(self) -> dict[str, Input]:
         """What it reads, by port: the option's path, e.g. `evaluation.dataset`."""
@@ -106,6 +112,19 @@ def resolve(spec: Spec, *, only: Iterable[str] = (), include_deploys: bool = Fal
         if name in wanted:
             wanted.update(edges[name])
     return Plan(spec, tuple(_node(spec, name, edges[name]) for name in order if name in wanted))
+
+
+def terms_of(plan: Plan, found: Iterable[str]) -> Terms:
+    """By what the stages of a plan are judged, where those in `found` are what a run came to."""
+    there = set(found)
+    return Terms(
+        name=plan.spec.name,
+        spec_digest=plan.spec.digest,
+        profile=plan.spec.profile,
+        confidence=plan.spec.confidence,
+        stages={node.id: node.terms for node in plan.nodes},
+        left_out=tuple(node.id for node in resolve(plan.spec).nodes if node.id not in there),
+    )
 
 
 def _node(spec: Spec, name: str, after: tuple[str, ...]) -> Node:

@@ -1,19 +1,39 @@
-"""The whole answer: what every stage came to, and the exit code."""
+"""The one judge: what every stage was found to be, and by which terms it is judged, give a Report.
+
+check, judge, verify and the verdict of CI all come here, so that none of them can reach another
+verdict. What an organisation asks of every model is asked here too.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import PurePosixPath
+from typing import Any
 
-from mlgate.evidence import Evidence, Measurement, canonical
-from mlgate.gate import GateResult, Outcome, worst
+from mlgate.documents import (
+    Changed,
+    GateRow,
+    MeasurementRow,
+    OutputRow,
+    ReportDocument,
+    StageRow,
+    VerdictDocument,
+)
+from mlgate.evidence import Artifact, Comparison, Evidence, Measurement
+from mlgate.gate import Gate, GateResult, Outcome, judge_all, worst
 
-SCHEMA: Final = "mlgate/report/v1"
-VERDICT_SCHEMA: Final = "mlgate/verdict/v1"
+
+@dataclass(frozen=True)
+class Seen:
+    """A stage that was measured, now or earlier: its evidence, and the digest of that."""
+
+    evidence: Evidence
+    digest: str
+    cached: bool = False
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A stage that was measured, now or earlier, and judged. `lines` are its gates', in the spec."""
+    """A stage that was measured and judged. `lines` are its gates', in the spec."""
 
     evidence: Evidence
     digest: str
@@ -48,24 +68,88 @@ class Skipped:
 
 
 Result = Ran | Errored | Skipped
+Found = Seen | Ran | Errored | Skipped
 
 
 @dataclass(frozen=True)
-class Report:
-    """The results of one run, in the plan's order. `uses` says which stage each one is, `lines` where
-    the spec names it.
+class StageTerms:
+    """By what one stage is judged: its gates, and where they and the stage stand in the spec."""
+
+    uses: str
+    line: int
+    gates: tuple[Gate, ...] = ()
+    gate_lines: tuple[int, ...] = ()
+
+    def judge(self, seen: Seen | Ran, *, confidence: float) -> Ran:
+        """The results of the gates on what was seen."""
+        gates = judge_all(self.gates, seen.evidence, confidence=confidence)
+        return Ran(seen.evidence, seen.digest, gates, self.gate_lines, seen.cached)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """By what a whole run is judged, out of a spec or out of a run's record.
 
     `left_out` are stages of the spec that this run was not asked for: no verdict covers them.
+    `changed` are settings from outside the spec that differ from what it says by itself.
     """
 
     name: str
     spec_digest: str
     profile: str | None
     confidence: float
-    uses: Mapping[str, str]
-    lines: Mapping[str, int]
-    results: Mapping[str, Result]
+    stages: Mapping[str, StageTerms]
     left_out: tuple[str, ...] = ()
+    changed: tuple[Changed, ...] = ()
+
+
+def judge(terms: Terms, found: Mapping[str, Found]) -> "Report":
+    """The report of what was found, in the order of `found`. Pure.
+
+    Raises `KeyError` for a stage that the terms do not have.
+    """
+    results: dict[str, Result] = {}
+    for stage, one in found.items():
+        if isinstance(one, Seen | Ran):
+            results[stage] = terms.stages[stage].judge(one, confidence=terms.confidence)
+        else:
+            results[stage] = one
+    return Report(terms, results)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole answer: what every stage came to, in the plan's order, and by which terms.
+
+    Made by `judge` alone.
+    """
+
+    terms: Terms
+    results: Mapping[str, Result]
+
+    @property
+    def name(self) -> str:
+        return self.terms.name
+
+    @property
+    def spec_digest(self) -> str:
+        return self.terms.spec_digest
+
+    @property
+    def profile(self) -> str | None:
+        return self.terms.profile
+
+    @property
+    def confidence(self) -> float:
+        return self.terms.confidence
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        return self.terms.left_out
+
+    @property
+    def changed(self) -> tuple[Changed, ...]:
+        return self.terms.changed
 
     @property
     def outcome(self) -> Outcome:
@@ -76,82 +160,95 @@ class Report:
     def exit_code(self) -> int:
         return self.outcome.exit_code
 
+    def uses(self, stage: str) -> str:
+        """Which kind of stage it is."""
+        return self.terms.stages[stage].uses
+
     def line(self, stage: str) -> int:
         """Where the spec says what a reader of the stage's result may want to change."""
         result = self.results[stage]
         at_fault = result.line if isinstance(result, Errored) else None
-        return at_fault or self.lines[stage]
+        return at_fault or self.terms.stages[stage].line
 
     def document(self) -> dict[str, Any]:
         """The report as JSON: `mlgate/report/v1`."""
-        return self._as(SCHEMA, cached=True)
+        rows = tuple(self._row(stage, cached=True) for stage in self.results)
+        return ReportDocument(**self._head(), stages=rows, policies=()).as_json()
 
     def verdict(self) -> bytes:
         """Canonical JSON: equal bytes wherever equal evidence was judged."""
-        return canonical(self._as(VERDICT_SCHEMA, cached=False))
+        rows = tuple(self._row(stage, cached=False) for stage in self.results)
+        return VerdictDocument(**self._head(), stages=rows, policies=()).canonical()
 
-    def _as(self, schema: str, *, cached: bool) -> dict[str, Any]:
-        stages = [
-            _stage(name, self.uses[name], result, self.confidence, cached)
-            for name, result in self.results.items()
-        ]
-        document: dict[str, Any] = {
-            "schema": schema,
+    def _head(self) -> dict[str, Any]:
+        head: dict[str, Any] = {
             "name": self.name,
-            "outcome": str(self.outcome),
+            "outcome": self.outcome.word,
             "exit_code": self.exit_code,
             "spec_digest": self.spec_digest,
             "confidence": self.confidence,
-            "stages": stages,
-            "policies": [],
         }
         if self.profile is not None:
-            document["profile"] = self.profile
+            head["profile"] = self.profile
         if self.left_out:
-            document["left_out"] = list(self.left_out)
-        return document
+            head["left_out"] = self.left_out
+        if self.changed:
+            head["changed"] = self.changed
+        return head
+
+    def _row(self, stage: str, *, cached: bool) -> StageRow:
+        result = self.results[stage]
+        row: dict[str, Any] = {
+            "id": stage,
+            "uses": self.uses(stage),
+            "outcome": result.outcome.word,
+        }
+        match result:
+            case Ran():
+                row |= _measured(result, self.confidence)
+                if cached:
+                    row["cached"] = result.cached
+            case Errored():
+                row["reason"] = result.message
+                if result.hint:
+                    row["hint"] = result.hint
+            case Skipped():
+                row["reason"] = f"not run: {result.because}"
+        return StageRow(**row)
 
 
-def _stage(name: str, uses: str, result: Result, confidence: float, cached: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": name, "uses": uses, "outcome": str(result.outcome)}
-    match result:
-        case Ran():
-            if cached:
-                row["cached"] = result.cached
-            row["evidence"] = result.digest
-            row["gates"] = [
-                {**gate.model_dump(mode="json"), "line": line}
-                for gate, line in zip(result.gates, result.lines, strict=True)
-            ]
-            row["measurements"] = [
-                _measurement(m, confidence) for m in result.evidence.measurements
-            ]
-            row["comparisons"] = [
-                c.model_dump(mode="json", exclude_none=True) for c in result.evidence.comparisons
-            ]
-            row["outputs"] = {
-                port: {
-                    "path": f".mlgate/store/sha256/{made.digest.removeprefix('sha256:')}",
-                    "digest": made.digest,
-                    "name": made.name,
-                }
-                for port, made in result.evidence.outputs.items()
-            }
-        case Errored():
-            row["reason"] = result.message
-            if result.hint:
-                row["hint"] = result.hint
-        case Skipped():
-            row["reason"] = f"not run: {result.because}"
-    return row
+def _measured(ran: Ran, confidence: float) -> dict[str, Any]:
+    gates = [
+        GateRow(**gate.model_dump(), line=line)
+        for gate, line in zip(ran.gates, ran.lines, strict=True)
+    ]
+    comparisons = [
+        Comparison(**comparison.model_dump(exclude_none=True))
+        for comparison in ran.evidence.comparisons
+    ]
+    return {
+        "evidence": ran.digest,
+        "gates": tuple(gates),
+        "measurements": tuple(_measurement(m, confidence) for m in ran.evidence.measurements),
+        "comparisons": tuple(comparisons),
+        "outputs": {port: _output(made) for port, made in ran.evidence.outputs.items()},
+    }
 
 
-def _measurement(m: Measurement, confidence: float) -> dict[str, Any]:
+def _output(made: Artifact) -> OutputRow:
+    path = PurePosixPath(".mlgate/store/sha256", made.digest.removeprefix("sha256:"))
+    return OutputRow(path=str(path), digest=made.digest, name=made.name)
+
+
+def _measurement(m: Measurement, confidence: float) -> MeasurementRow:
     """One row; low and high are the interval at the spec's confidence, the value if exact."""
     bounds = next((b for b in m.bounds if b.confidence == confidence), None)
-    row = {"name": m.name, "labels": m.labels, "value": m.value, "unit": m.unit, "n": m.n}
-    row["low"] = bounds.low if bounds else m.value
-    row["high"] = bounds.high if bounds else m.value
-    if m.reason:
-        row["reason"] = m.reason
-    return row
+    low, high = (bounds.low, bounds.high) if bounds else (m.value, m.value)
+    row = MeasurementRow(
+        name=m.name, labels=m.labels, value=m.value, unit=m.unit, n=m.n, low=low, high=high
+    )
+    return (
+        row
+        if not m.reason
+        else MeasurementRow(**row.model_dump(exclude_unset=True), reason=m.reason)
+    )

@@ -17,20 +17,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO, ClassVar, Final
+from typing import IO, Any, ClassVar, Final
 
 from pydantic import ValidationError
 
 from mlgate.errors import Interrupted, StageError
 from mlgate.evidence import Evidence
 from mlgate.files import cannot_write
-from mlgate.gate import Outcome, judge_all
+from mlgate.gate import Outcome
 from mlgate.quantity import seconds
 from mlgate.run.plan import Key, Node, Plan, why_missed
-from mlgate.run.report import Errored, Ran, Result, Skipped
+from mlgate.run.report import Errored, Ran, Result, Seen, Skipped
 from mlgate.run.store import Store
 from mlgate.run.worker import ANSWER, order
 from mlgate.sources import fingerprint
@@ -44,7 +44,7 @@ class Event:
     """Something that happened to a stage: for the journal, and for whoever watches."""
 
     stage: str
-    what: str  # cached | started | progress | retry | finished
+    what: str  # cached | started | progress | retry | finished | logged
     detail: str = ""
     progress: Progress | None = None
     result: Result | None = None
@@ -125,7 +125,7 @@ class Execution:
             return True
         if self.use_cache and key.digest and (known := self.store.recall(key.digest)):
             digest, evidence = known
-            self._settle(node, self._judged(node, digest, evidence, cached=True))
+            self._settle(node, self._judged(node, Seen(evidence, digest, cached=True)))
             return True
         if not self._has_room(node):
             return False
@@ -197,7 +197,7 @@ class Execution:
         threading.Thread(
             target=self._listen, args=(node.id, os.fdopen(read_end, "rb")), daemon=True
         ).start()
-        self.on_event(Event(node.id, "started", self._why(node)))
+        self._say(Event(node.id, "started", self._why(node)))
 
     def _why(self, node: Node) -> str:
         key = self.keys[node.id]
@@ -246,7 +246,7 @@ class Execution:
         if running is None:
             return
         if progress is not None:
-            self.on_event(Event(stage, "progress", progress.message, progress))
+            self._say(Event(stage, "progress", progress.message, progress))
             return
         del self._running[stage]
         self._finish(running)
@@ -269,7 +269,7 @@ class Execution:
         wrong = _error(result)
         if wrong is not None and running.attempt < node.options.retries:
             self._again[node.id] = running.attempt + 1
-            self.on_event(Event(node.id, "retry", wrong))
+            self._say(Event(node.id, "retry", wrong))
             return
         if isinstance(result, Ran):
             self._keep(node, result)
@@ -292,7 +292,10 @@ class Execution:
             if fingerprint(location) != was:
                 return Errored(f"{location} changed while it was read", "run it again")
         try:
-            evidence = Evidence.model_validate_json(json.dumps(answer["evidence"]))
+            measured = (
+                self._masked_value(answer["evidence"]) if self.secrets else answer["evidence"]
+            )
+            evidence = Evidence.model_validate_json(json.dumps(measured))
             digests = {port: at.digest for port, at in self._digests(node).items()}
             evidence = evidence.model_copy(
                 update={"inputs": {k: d for k, d in digests.items() if d is not None}}
@@ -302,7 +305,7 @@ class Execution:
         for made in evidence.outputs.values():
             self.store.adopt(running.folder / "work" / made.name, made)
         digest = self.store.put(evidence.canonical())
-        return self._judged(node, digest, evidence, cached=False)
+        return self._judged(node, Seen(evidence, digest))
 
     def _digests(self, node: Node) -> dict[str, Located]:
         found = {}
@@ -316,10 +319,8 @@ class Execution:
                 found[port] = Located("", result.evidence.outputs[output].digest)
         return found
 
-    def _judged(self, node: Node, digest: str, evidence: Evidence, *, cached: bool) -> Ran:
-        confidence = self.plan.spec.confidence
-        gates = judge_all(node.options.gates, evidence, confidence=confidence)
-        return Ran(evidence, digest, gates, node.gate_lines, cached)
+    def _judged(self, node: Node, seen: Seen) -> Ran:
+        return node.terms.judge(seen, confidence=self.plan.spec.confidence)
 
     def _keep(self, node: Node, result: Ran) -> None:
         key = self.keys[node.id]
@@ -333,13 +334,33 @@ class Execution:
             result = Errored(message, hint, result.line)
         self.results[node.id] = result
         what = "cached" if isinstance(result, Ran) and result.cached else "finished"
-        self.on_event(Event(node.id, what, result=result))
+        self._say(Event(node.id, what, result=result))
+
+    def _say(self, event: Event) -> None:
+        """Pass an event on, without secrets."""
+        progress = event.progress
+        if progress is not None:
+            progress = replace(progress, message=self._masked(progress.message))
+        self.on_event(replace(event, detail=self._masked(event.detail), progress=progress))
+
+    def _masked_value(self, value: Any) -> Any:
+        """A JSON value whose texts hold no secrets: a library may put them into any."""
+        if isinstance(value, str):
+            return self._without_secrets(value)
+        if isinstance(value, list):
+            return [self._masked_value(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self._masked_value(item) for key, item in value.items()}
+        return value
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret.decode(errors="replace"), "***")
+        return text
 
     def _masked(self, text: str) -> str:
         """Without secrets, and without this machine's path to the spec, which readers know."""
-        for secret in self.secrets:
-            text = text.replace(secret.decode(), "***")
-        return text.replace(f"{self.plan.spec.folder}/", "")
+        return self._without_secrets(text).replace(f"{self.plan.spec.folder}/", "")
 
     def _stop_all(self) -> None:
         for running in self._running.values():

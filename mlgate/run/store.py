@@ -10,13 +10,26 @@ Every write is atomic: a file under its name is whole. Two runs at once write eq
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from mlgate.errors import StoreError
 from mlgate.evidence import Artifact, Evidence, canonical, digest_of
-from mlgate.files import cannot_write, write_atomic
+from mlgate.files import cannot_write, open_regular, read_bytes, write_atomic
+
+# Evidence holds no rows and no weights; this is a hundred times the largest that we saw.
+LARGEST_EVIDENCE: Final = 256_000_000
+_LARGEST_ENTRY: Final = 16_000_000
+
+
+def altered(blob: Path) -> StoreError:
+    """The error for a blob whose content is not what its name says."""
+    return StoreError(
+        f"{blob} was altered: its content is not what its name says",
+        hint="delete that file and run mlgate check again",
+    )
 
 
 class Store:
@@ -54,19 +67,35 @@ class Store:
         except OSError as error:
             raise cannot_write(kept, error) from None
 
+    def copy_to(self, target: Path, made: Artifact) -> None:
+        """Copy a blob to a file of its own, whole or not at all. Raises `OSError`, `StoreError`.
+
+        What is copied is held against the digest: a blob that was altered goes nowhere.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name[:200]}.{token_hex(8)}")
+        hashed = hashlib.sha256()
+        try:
+            with open_regular(self.path(made.digest)) as blob, temporary.open("wb") as copy:
+                while chunk := blob.read(1 << 20):
+                    hashed.update(chunk)
+                    copy.write(chunk)
+            if f"sha256:{hashed.hexdigest()}" != made.digest:
+                raise altered(self.path(made.digest))
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
     def get(self, digest: str) -> bytes:
         """The blob of that digest, verified. Raises `StoreError`."""
         try:
-            data = self.path(digest).read_bytes()
+            data = read_bytes(self.path(digest), most=LARGEST_EVIDENCE)
         except OSError:
             raise StoreError(
                 f"{digest} is not in the store", hint="run mlgate check --no-cache"
             ) from None
         if digest_of(data) != digest:
-            raise StoreError(
-                f"{self.path(digest)} was altered: its content is not what its name says",
-                hint="delete that file and run mlgate check again",
-            )
+            raise altered(self.path(digest))
         return data
 
     def evidence(self, digest: str) -> Evidence:

@@ -12,42 +12,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from pydantic import ConfigDict, Field, ValidationError
-
+from mlgate.documents import VerdictDocument
 from mlgate.errors import StoreError
-from mlgate.evidence import Artifact, Digest, Frozen
+from mlgate.evidence import Artifact
 from mlgate.run.store import Store
-
-
-class _Open(Frozen):
-    """What another version may have added is ignored; bytes are compared as well."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class Row(_Open):
-    """What one stage came to. `evidence` is None for one that was not measured: see `reason`."""
-
-    id: str
-    uses: str
-    outcome: Literal["pass", "warn", "inconclusive", "error", "fail"]
-    evidence: Digest | None = None
-    reason: str = ""
-    hint: str | None = None
-
-
-class Verdict(_Open):
-    """What is needed of verdict.json; the rest is compared byte by byte."""
-
-    schema_: Literal["mlgate/verdict/v1"] = Field(alias="schema")
-    name: str
-    outcome: Literal["pass", "warn", "inconclusive", "error", "fail"]
-    spec_digest: str
-    profile: str | None = None
-    left_out: tuple[str, ...] = ()
-    stages: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -127,10 +96,11 @@ def content(path: Path) -> bytes:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def parsed(written: bytes) -> Verdict:
+def parsed(written: bytes) -> VerdictDocument:
     """verdict.json, read. Raises `StoreError`."""
     try:
-        return Verdict.model_validate_json(written)
-    except ValidationError:
+        return VerdictDocument.read(written)
+    except ValueError as wrong:
         hint = "it was altered, or written by another version of mlgate"
-        raise StoreError("verdict.json is none that this version reads", hint=hint) from None
+        message = f"verdict.json is none that this version reads: {wrong}"
+        raise StoreError(message, hint=hint) from None

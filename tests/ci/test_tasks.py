@@ -14,13 +14,14 @@ from mlgate.ci.tasks import TEMPLATE
 from mlgate.ci.yaml_text import Value, dump
 from mlgate.cli.outputs import to_tekton
 from mlgate.evidence import Artifact, Evidence
-from mlgate.run.report import Ran, Report
+from mlgate.run.report import Ran
 from mlgate.stages import STAGES
 from tests.actions.runner import ROOT
 from tests.ci.tekton_checks import problems
 from tests.ci.tekton_runner import MESSAGE_BYTES, Cluster, message_bytes
 from tests.fakes.fixtures import pipeline
 from tests.fakes.hostile import HOSTILE
+from tests.projects import reported
 
 
 def test_the_catalog_is_nothing_that_tekton_refuses() -> None:
@@ -144,15 +145,7 @@ def test_all_results_of_a_stage_fit_into_a_termination_message(uses: str, tmp_pa
     }
     evidence = Evidence(uses=uses, inputs={}, outputs=outputs)
     stage = "s" * 63
-    report = Report(
-        name="x" * 200,
-        spec_digest=digest,
-        profile=None,
-        confidence=0.95,
-        uses={stage: uses},
-        lines={stage: 1},
-        results={stage: Ran(evidence, digest, (), (), False)},
-    )
+    report = reported({stage: Ran(evidence, digest, (), (), False)}, uses=uses, name="x" * 200)
     to_tekton(report, file="mlgate.yaml", folder=tmp_path)
     said = {file.name: file.read_text() for file in tmp_path.iterdir()}
     spec = yaml.safe_load(dump(tasks.stage_task(STAGES[uses])))["spec"]

@@ -8,15 +8,16 @@ import pytest
 
 from mlgate import schema
 from mlgate.cli import COMMANDS, cli
+from mlgate.documents import DOCUMENTS
 from mlgate.error_codes import CODES, EXITS
 from mlgate.stages import STAGES
 
 Check = Callable[[str, str], None]
 
 
-@pytest.mark.parametrize("name", ["spec", "report"])
+@pytest.mark.parametrize("name", ["spec", *DOCUMENTS])
 def test_schemas(name: str, assert_file: Check) -> None:
-    document = schema.spec() if name == "spec" else schema.report()
+    document = schema.spec() if name == "spec" else schema.document(name)
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     assert_file(f"docs/reference/{name}.schema.json", text)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mlgate.evidence import Evidence, digest_of, measured
 from mlgate.gate import GateResult, Outcome
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
+from tests.projects import reported
 
 Word = Literal["pass", "warn", "inconclusive", "error", "fail"]
 WORDS: tuple[Word, ...] = ("pass", "warn", "inconclusive", "error", "fail")
@@ -60,14 +61,10 @@ def ran(*gates: GateResult, cached: bool = False) -> Ran:
 
 
 def report(results: Mapping[str, Result], name: str = "digits") -> Report:
-    return Report(
+    return reported(
+        results,
         name=name,
-        spec_digest=digest_of(b"spec"),
-        profile=None,
-        confidence=0.95,
-        uses=dict.fromkeys(results, "validate"),
         lines={stage: 3 + 3 * row for row, stage in enumerate(results)},
-        results=results,
     )
 
 

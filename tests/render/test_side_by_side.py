@@ -4,7 +4,8 @@ from typing import Any
 
 from mlgate.evidence import Artifact, Comparison, Evidence, digest_of
 from mlgate.render import html
-from mlgate.run.report import Ran, Report
+from mlgate.run.report import Ran
+from tests.projects import reported
 
 SMALL, LARGE = digest_of(b"int8"), digest_of(b"fp32")
 
@@ -48,15 +49,7 @@ def benchmarked() -> Ran:
 
 def page(**results: Ran) -> str:
     return html.render(
-        Report(
-            name="t",
-            spec_digest="sha256:" + "1" * 64,
-            profile=None,
-            confidence=0.95,
-            uses={name: result.evidence.uses for name, result in results.items()},
-            lines=dict.fromkeys(results, 1),
-            results=results,
-        )
+        reported(results, uses={name: result.evidence.uses for name, result in results.items()})
     )
 
 

@@ -141,7 +141,7 @@ def test_failures_are_never_cached(tmp_path: Path) -> None:
     heard = Heard()
     run(folder)
     run(folder, heard)
-    assert heard.of("a") == ["started", "progress", "finished"]
+    assert heard.of("a") == ["started", "progress", "finished", "logged"]
     assert "started" in heard.of("b")
 
 
