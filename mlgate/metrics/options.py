@@ -7,7 +7,7 @@ from pydantic import Field
 from mlgate.evidence import Frozen
 from mlgate.stage import Duration, FileInput
 
-Task = Literal["classification", "regression", "embedding", "detection", "text"]
+Task = Literal["classification", "regression", "ranking", "embedding", "detection", "text"]
 
 
 class PythonMetric(Frozen):

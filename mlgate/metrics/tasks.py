@@ -1,33 +1,31 @@
-"""The metrics of each task as evidence rows: classes, numbers, embeddings, boxes, text."""
+"""The metrics of each task as evidence rows: classes, numbers, rankings, embeddings, boxes, text."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Final
 
 import numpy as np
 
 from mlgate.errors import StageError
-from mlgate.evidence import unmeasured
-from mlgate.metrics import values as metrics
+from mlgate.metrics import linear, values
+from mlgate.metrics.classification import classification
 from mlgate.metrics.custom import Custom
 from mlgate.metrics.options import Task
 from mlgate.metrics.scoring import (
+    SHARE,
     Array,
-    Flags,
+    Floats,
     Index,
     Row,
     Scoring,
     Seen,
     both,
-    groups,
-    mean,
     paired,
+    parts_of,
+    resampled,
     share,
 )
 from mlgate.statistics.bootstrap import Statistic
-from mlgate.statistics.paired import Pairs
-
-_MOST_CLASSES: Final = 200
+from mlgate.statistics.linear import mean
 
 
 def score(scoring: Scoring, seen: Seen) -> tuple[Row, ...]:
@@ -39,247 +37,191 @@ def score(scoring: Scoring, seen: Seen) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def truth_of(scoring: Scoring, labels: Array, scores: Array) -> metrics.Classes:
-    """Labels as class numbers [n]. Raises `StageError` for labels that the scores do not have."""
-    count = scores.reshape(len(scores), -1).shape[1] if scores.ndim > 1 else 0
-    known = max(count, 2) if count else None
-    if labels.ndim != 1:
-        raise StageError(f"a class label is one value a row, these have shape {labels.shape[1:]}")
-    if labels.dtype.kind not in "iub":
-        names = {name: index for index, name in enumerate(scoring.classes)}
-        text = labels.astype(str)
-        if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
-            return truth_of(scoring, labels.astype(np.int64), scores)
-        missing = sorted(set(text.tolist()) - set(names))
-        if missing:
-            raise StageError(
-                f"the label {missing[0]!r} is not a known class",
-                hint="list the classes in the order of the model's scores: classes: [...]",
-            )
-        truth = np.array([names[value] for value in text.tolist()], dtype=np.int64)
-    else:
-        truth = labels.astype(np.int64)
-    if known is not None and len(truth) and (truth.min() < 0 or truth.max() >= known):
-        raise StageError(
-            f"labels go from {truth.min()} to {truth.max()}, the model has {known} classes",
-            hint="is label the right column, and output the right output?",
-        )
-    return truth
-
-
-def class_names(scoring: Scoring, count: int) -> tuple[str, ...]:
-    """Names of `count` classes. Raises `StageError` when another number is listed."""
-    if scoring.classes and len(scoring.classes) != count:
-        raise StageError(f"classes lists {len(scoring.classes)} names, the model has {count}")
-    return scoring.classes or tuple(str(index) for index in range(count))
-
-
-def _classification(scoring: Scoring, seen: Seen) -> Iterator[Row]:
-    before, after = seen.source[scoring.output], seen.candidate[scoring.output]
-    if before.ndim > 2 and np.prod(before.shape[2:]) > 1:
-        raise StageError(
-            f"classification reads one score per class, {scoring.output} is {list(before.shape[1:])}",
-            hint="name another output, or write a metric of your own",
-        )
-    answer_before = metrics.answers(before, scoring.threshold)
-    answer_after = metrics.answers(after, scoring.threshold)
-    # Not a number is not an answer: it is wrong, whatever argmax makes of it.
-    broken = ~np.isfinite(after.reshape(len(after), -1).astype(np.float64)).all(axis=1)
-    answer_after = np.where(broken, -1, answer_after)
-    for marks, where in groups(seen, len(before)):
-        if scoring.wants("agreement"):
-            yield share(scoring, "agreement", (answer_before == answer_after)[where], marks)
-    if seen.labels is None:
-        return
-    truth = truth_of(scoring, seen.labels, before)
-    right_before, right_after = answer_before == truth, answer_after == truth
-    for marks, where in groups(seen, len(before)):
-        if scoring.wants("accuracy"):
-            yield from paired(scoring, "accuracy", right_before[where], right_after[where], marks)
-        for k in scoring.top_k:
-            if before.ndim != 2 or before.shape[1] <= k:
-                raise StageError(f"accuracy.top{k} needs more than {k} scores a row")
-            if scoring.wants(f"accuracy.top{k}"):
-                a, b = (
-                    metrics.in_top(scores[where], truth[where], k) for scores in (before, after)
-                )
-                yield from paired(scoring, f"accuracy.top{k}", a, b, marks)
-    yield from _per_class(scoring, seen, truth, answer_before, answer_after)
-    yield from _of_scores(scoring, before, after, truth)
-
-
-def paired_answers(scoring: Scoring, seen: Seen) -> Pairs | None:
-    """Counts of right answers lost and won; None where answers are not right or wrong."""
-    if scoring.task != "classification" or seen.labels is None:
-        return None
-    before, after = seen.source[scoring.output], seen.candidate[scoring.output]
-    truth = truth_of(scoring, seen.labels, before)
-    sides = [metrics.answers(scores, scoring.threshold) == truth for scores in (before, after)]
-    return Pairs.of(sides[0], sides[1])
-
-
-def _per_class(
-    scoring: Scoring, seen: Seen, truth: metrics.Classes, before: Array, after: Array
-) -> Iterator[Row]:
-    scores = seen.source[scoring.output]
-    width = scores.reshape(len(scores), -1).shape[1] if scores.ndim > 1 else 0
-    count = max(width, 2) if width else int(max(truth.max(), before.max(), after.max())) + 1
-    names = class_names(scoring, count)
-    if count > _MOST_CLASSES and not scoring.wanted & {"recall", "fpr", "precision"}:
-        return
-    parts = list(groups(seen, len(truth)))
-    for number, name in enumerate(names):
-        for marks, where in parts if scoring.by_class_and_slice else parts[:1]:
-            labels = {"class": name, **marks}
-            is_class, said_before, said_after = (
-                truth[where] == number,
-                before[where] == number,
-                after[where] == number,
-            )
-            if scoring.wants("recall"):
-                yield from paired(
-                    scoring, "recall", said_before[is_class], said_after[is_class], labels
-                )
-            if scoring.wants("fpr"):
-                yield from paired(
-                    scoring, "fpr", said_before[~is_class], said_after[~is_class], labels
-                )
-            if scoring.wants("precision"):
-                yield from _precision(scoring, is_class, said_before, said_after, labels)
-
-
-def _precision(
-    scoring: Scoring, is_class: Flags, before: Flags, after: Flags, labels: Mapping[str, str]
-) -> Iterator[Row]:
-    if "precision" in scoring.wanted:
-        pair = _over(metrics.precision, before, is_class), _over(metrics.precision, after, is_class)
-        _, change = both(scoring, "precision", *pair, len(is_class), labels)
-        yield change
-    if after.any():
-        yield share(scoring, "precision", is_class[after], labels)
-    else:
-        reason = f"the model never answers class {labels['class']}"
-        yield unmeasured("precision", reason, labels=labels)
-
-
-def _of_scores(
-    scoring: Scoring, before: Array, after: Array, truth: metrics.Classes
-) -> Iterator[Row]:
-    wide = before.ndim == 2 and before.shape[1] > 1
-    if "auroc" in scoring.wanted:
-        sides = [("1", before.reshape(-1), after.reshape(-1), truth == 1)]
-        if wide:
-            names = class_names(scoring, before.shape[1])
-            sides = [(n, before[:, c], after[:, c], truth == c) for c, n in enumerate(names)]
-        for name, a, b, positive in sides:
-            pair = _over(metrics.auroc, positive, a), _over(metrics.auroc, positive, b)
-            yield from both(scoring, "auroc", *pair, len(truth), {"class": name})
-    if "calibration_error" in scoring.wanted and wide:
-        pair = _calibration(before, truth), _calibration(after, truth)
-        yield from both(scoring, "calibration_error", *pair, len(truth), {})
-
-
-def _calibration(scores: Array, truth: metrics.Classes) -> Statistic:
-    shares = metrics.probabilities(scores)
-    right = shares.argmax(axis=1) == truth
-    return _over(metrics.calibration_error, shares.max(axis=1), right)
-
-
-def _over(metric: Callable[..., float], *arrays: Array) -> Statistic:
-    """`metric` of some rows of `arrays`, as a function of their indices."""
-    return lambda index: metric(*(array[index] for array in arrays))
+def _sides(scoring: Scoring, seen: Seen) -> tuple[Array | None, Array]:
+    before = None if seen.source is None else seen.source[scoring.output]
+    return before, seen.candidate[scoring.output]
 
 
 def _regression(scoring: Scoring, seen: Seen) -> Iterator[Row]:
     if seen.labels is None:
         return
-    before, after = seen.source[scoring.output], seen.candidate[scoring.output]
-    count = len(before)
+    before, after = _sides(scoring, seen)
+    count = len(after)
     truth = seen.labels.astype(np.float64).reshape(count, -1)
-    if before.reshape(count, -1).shape != truth.shape:
+    if after.reshape(count, -1).shape != truth.shape:
         raise StageError(
-            f"the model gives {before.shape[1:]} numbers a row, labels {truth.shape[1:]}"
+            f"the model gives {after.shape[1:]} numbers a row, labels {truth.shape[1:]}"
         )
-    errors = [side.astype(np.float64).reshape(count, -1) - truth for side in (before, after)]
-    for marks, where in groups(seen, count):
-        a, b, t = errors[0][where], errors[1][where], truth[where]
-        for name, metric in (("mae", metrics.mae), ("rmse", metrics.rmse)):
+    errors = after.astype(np.float64).reshape(count, -1) - truth
+    earlier = None if before is None else before.astype(np.float64).reshape(count, -1) - truth
+    for part in parts_of(seen):
+        own, other = errors[part.where], None if earlier is None else earlier[part.where]
+        for name, metric in (("mae", linear.mae), ("rmse", linear.rmse)):
             if scoring.wants(name):
-                yield from both(scoring, name, _over(metric, a), _over(metric, b), len(a), marks)
+                reference = None if other is None else metric(other)
+                yield from both(
+                    scoring, name, reference, metric(own), part.labelled(), part.clusters
+                )
         if scoring.wants("r2"):
-            pair = _over(metrics.r2, a, t), _over(metrics.r2, b, t)
-            yield from both(scoring, "r2", *pair, len(a), marks)
+            true = truth[part.where]
+            reference = None if other is None else linear.r2(other, true)
+            yield from both(
+                scoring, "r2", reference, linear.r2(own, true), part.labelled(), part.clusters
+            )
+
+
+def _ranking(scoring: Scoring, seen: Seen) -> Iterator[Row]:
+    if seen.labels is None or seen.queries is None:
+        raise StageError(
+            "a ranking needs a label, how relevant a row is, and a query that it belongs to",
+            hint="add label: and query:",
+        )
+    relevance = linear.per_query(seen.queries, seen.labels.astype(np.float64))
+    for k in scoring.top_k or (10,):
+        if scoring.wants("ndcg"):
+            metric = partial(linear.ndcg, k=k)
+            yield from _per_query(scoring, seen, "ndcg", metric, relevance, {"k": str(k)})
+    if scoring.wants("mrr"):
+        yield from _per_query(scoring, seen, "mrr", linear.reciprocal_rank, relevance, {})
+
+
+def _per_query(
+    scoring: Scoring,
+    seen: Seen,
+    name: str,
+    metric: Callable[[Floats, Floats], float],
+    relevance: list[Array],
+    labels: dict[str, str],
+) -> Iterator[Row]:
+    """The mean over queries that have something relevant; a query is the unit."""
+    assert seen.queries is not None
+    found: list[Floats | None] = []
+    for side in _sides(scoring, seen):
+        if side is None:
+            found.append(None)
+            continue
+        scores = linear.per_query(seen.queries, side.reshape(len(side), -1)[:, -1])
+        pairs = zip(relevance, scores, strict=True)
+        each = np.array([metric(true, own.astype(np.float64)) for true, own in pairs])
+        found.append(each[~np.isnan(each)])
+    before, after = found
+    assert after is not None
+    reference = None if before is None else mean(before)
+    yield from both(scoring, name, reference, mean(after), labels, None, SHARE)
 
 
 def _embedding(scoring: Scoring, seen: Seen) -> Iterator[Row]:
-    before, after = seen.source[scoring.output], seen.candidate[scoring.output]
+    before, after = _sides(scoring, seen)
+    if before is None:
+        raise StageError("embeddings are compared with a reference", hint="add baseline:")
     if scoring.wants("cosine"):
-        near = metrics.cosines(before, after)
-        for marks, where in groups(seen, len(before)):
-            yield mean(scoring, "cosine", near[where], marks)
+        near = values.cosines(before, after)
+        for part in parts_of(seen):
+            found = mean(near[part.where])
+            yield from both(
+                scoring, "cosine", None, found, part.labelled(), part.clusters, (-1.0, 1.0)
+            )
     for k in scoring.top_k or (10,):
         if scoring.wants("recall_at_k") and len(before) > k:
-            found = metrics.shared(metrics.neighbours(before, k), metrics.neighbours(after, k))
-            yield mean(scoring, "recall_at_k", found, {"k": str(k)})
+            kept = values.shared(values.neighbours(before, k), values.neighbours(after, k))
+            labels = {"k": str(k)}
+            found = mean(kept)
+            yield from both(scoring, "recall_at_k", None, found, labels, seen.clusters, SHARE)
 
 
 def _detection(scoring: Scoring, seen: Seen) -> Iterator[Row]:
     if seen.labels is None:
         raise StageError("detection needs labels [boxes, 5]: x1, y1, x2, y2, class")
-    before, after = seen.source[scoring.output], seen.candidate[scoring.output]
-    if before.ndim != 3 or before.shape[2] != 6 or seen.labels.ndim != 3:
+    before, after = _sides(scoring, seen)
+    if after.ndim != 3 or after.shape[2] != 6 or seen.labels.ndim != 3:
         raise StageError(
             f"detection reads an output [N, boxes, 6] of x1, y1, x2, y2, score, class; "
-            f"{scoring.output} is {list(before.shape)}",
+            f"{scoring.output} is {list(after.shape)}",
             hint="add the post-processing to the model, or write a metric of your own",
         )
     truths = list(seen.labels)
-    pair = [
-        partial(metrics.mean_average_precision, metrics.matched(list(side), truths))
-        for side in (before, after)
-    ]
-    yield from both(scoring, "map", pair[0], pair[1], len(before), {})
+
+    def precision(side: Array) -> Statistic:
+        return partial(values.mean_average_precision, values.matched(list(side), truths))
+
+    sides = (None if before is None else precision(before), precision(after))
+    yield from resampled(scoring, "map", sides, len(after), {}, seen.clusters, SHARE)
 
 
 def _text(scoring: Scoring, seen: Seen) -> Iterator[Row]:
-    before, after = seen.source[scoring.output], seen.candidate[scoring.output]
-    sides = [v if v.dtype.kind in "iu" else v.argmax(axis=-1) for v in (before, after)]
-    if scoring.wants("agreement"):
-        same = (sides[0] == sides[1]).reshape(len(before), -1).all(axis=1)
-        for marks, where in groups(seen, len(before)):
-            yield share(scoring, "agreement", same[where], marks)
+    before, after = _sides(scoring, seen)
+    said = _tokens(after)
+    earlier = None if before is None else _tokens(before)
+    if earlier is not None and scoring.wants("agreement"):
+        same = (earlier == said).reshape(len(said), -1).all(axis=1)
+        for part in parts_of(seen):
+            own = same[part.where]
+            yield share(scoring, "agreement", own, part.labelled(), part.clusters)
     if seen.labels is None:
         return
     tokens = seen.labels.astype(np.int64)
-    if tokens.shape != sides[0].shape:
-        raise StageError(
-            f"labels are {tokens.shape[1:]} tokens a row, outputs {sides[0].shape[1:]}"
-        )
-    ignored = tokens == metrics.IGNORED
-    right = [((s == tokens) | ignored).reshape(len(tokens), -1).all(axis=1) for s in sides]
-    for marks, where in groups(seen, len(before)):
+    if tokens.shape != said.shape:
+        raise StageError(f"labels are {tokens.shape[1:]} tokens a row, outputs {said.shape[1:]}")
+    right = _all_right(said, tokens)
+    had = None if earlier is None else _all_right(earlier, tokens)
+    for part in parts_of(seen):
         if scoring.wants("exact_match"):
-            yield from paired(scoring, "exact_match", right[0][where], right[1][where], marks)
-    if before.ndim == 3 and scoring.wants("perplexity"):
-        pair = (
-            _over(metrics.perplexity, *metrics.token_losses(before, tokens)),
-            _over(metrics.perplexity, *metrics.token_losses(after, tokens)),
+            other = None if had is None else had[part.where]
+            yield from paired(
+                scoring, "exact_match", other, right[part.where], part.labelled(), part.clusters
+            )
+    if after.ndim == 3 and scoring.wants("perplexity"):
+        sides = (
+            None if before is None else _perplexity(before, tokens),
+            _perplexity(after, tokens),
         )
-        yield from both(scoring, "perplexity", *pair, len(before), {})
+        yield from resampled(scoring, "perplexity", sides, len(after), {}, seen.clusters)
+
+
+def _tokens(side: Array) -> Array:
+    return side if side.dtype.kind in "iu" else np.asarray(side.argmax(axis=-1))
+
+
+def _all_right(said: Array, tokens: Array) -> Array:
+    right = (said == tokens) | (tokens == values.IGNORED)
+    return np.asarray(right.reshape(len(tokens), -1).all(axis=1))
+
+
+def _perplexity(side: Array, tokens: Array) -> Statistic:
+    losses, counted = values.token_losses(side, tokens)
+    return lambda index: values.perplexity(losses[index], counted[index])
 
 
 def _custom(scoring: Scoring, seen: Seen, name: str, custom: Custom) -> Iterator[Row]:
-    count = len(next(iter(seen.source.values())))
-    before, after = custom(seen.source, seen.labels), custom(seen.candidate, seen.labels)
-    if len(before) == len(after) == count:
-        pair = _over(_average, before), _over(_average, after)
-    else:
-        pair = _whole(custom, seen.source, seen.labels), _whole(custom, seen.candidate, seen.labels)
-    yield from both(scoring, name, *pair, count, {})
+    count = len(seen)
+    # The reference first: an error of the user's own code is then no candidate's.
+    before = None if seen.source is None else custom(seen.source, seen.labels)
+    after = custom(seen.candidate, seen.labels)
+    if len(after) == count and (before is None or len(before) == count):
+        yield from _each(scoring, seen, name, before, after)
+        return
+    whole = (
+        None if seen.source is None else _whole(custom, seen.source, seen.labels),
+        _whole(custom, seen.candidate, seen.labels),
+    )
+    yield from resampled(scoring, name, whole, count, {}, seen.clusters)
 
 
-def _average(values: Array) -> float:
-    return float(values.mean())
+def _each(
+    scoring: Scoring, seen: Seen, name: str, before: Floats | None, after: Floats
+) -> Iterator[Row]:
+    """One number per sample. Zeros and ones are a share, whatever the metric means by them."""
+    sides = [after] if before is None else [before, after]
+    yes_or_no = all(np.isin(side, (0.0, 1.0)).all() for side in sides)
+    for part in parts_of(seen):
+        own, other = after[part.where], None if before is None else before[part.where]
+        marks, units = part.labelled(), part.clusters
+        if yes_or_no:
+            had = None if other is None else other == 1
+            yield from paired(scoring, name, had, own == 1, marks, units)
+        else:
+            reference = None if other is None else mean(other)
+            yield from both(scoring, name, reference, mean(own), marks, units)
 
 
 def _whole(custom: Custom, outputs: Mapping[str, Array], labels: Array | None) -> Statistic:
@@ -293,8 +235,9 @@ def _whole(custom: Custom, outputs: Mapping[str, Array], labels: Array | None) -
 
 
 _TASKS: dict[Task, Callable[[Scoring, Seen], Iterator[Row]]] = {
-    "classification": _classification,
+    "classification": classification,
     "regression": _regression,
+    "ranking": _ranking,
     "embedding": _embedding,
     "detection": _detection,
     "text": _text,

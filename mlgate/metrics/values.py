@@ -15,10 +15,15 @@ Classes = NDArray[np.int64]
 IGNORED: Final = -100  # the label of a token that does not count, as PyTorch has it
 
 
+def are_answers(output: Array) -> bool:
+    """Whether an output [n] or [n, 1] holds class numbers, and not scores of classes."""
+    return output.dtype.kind in "iu" and output.size == len(output)
+
+
 def answers(scores: Array, threshold: float) -> Classes:
     """The class each row of `scores` [n], [n, 1] or [n, k] answers; ties go to the lower class."""
-    if scores.dtype.kind in "iu" and scores.ndim == 1:
-        return scores.astype(np.int64)
+    if are_answers(scores):
+        return scores.reshape(-1).astype(np.int64)
     flat = scores.reshape(len(scores), -1)
     if flat.shape[1] == 1:
         return np.asarray(flat[:, 0] >= threshold, dtype=np.int64)
@@ -31,16 +36,6 @@ def in_top(scores: Array, truth: Classes, k: int) -> Flags:
     return np.asarray((scores >= own).sum(axis=1) <= k)
 
 
-def auroc(positive: Flags, scores: Floats) -> float:
-    """Area under the ROC curve; ties count one half (Mann–Whitney). NaN when a side is empty or a score is."""
-    hits, misses = int(positive.sum()), int((~positive).sum())
-    if not hits or not misses or not np.isfinite(scores).all():
-        return float("nan")
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
-
-
 def probabilities(scores: Array) -> Floats:
     """`scores` [n, k] as probabilities: kept when they are already, else their softmax."""
     values = scores.astype(np.float64)
@@ -50,39 +45,9 @@ def probabilities(scores: Array) -> Floats:
     return np.asarray(values / values.sum(axis=1, keepdims=True))
 
 
-def calibration_error(confidence: Floats, right: Flags, bins: int = 15) -> float:
-    """Expected calibration error over equal-width bins (Guo et al., ICML 2017, eq. 3)."""
-    if not np.isfinite(confidence).all():
-        return float("nan")
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(place, confidence - right, bins)
-    return float(np.abs(gap).sum() / len(right))
-
-
-def precision(said: Flags, is_class: Flags) -> float:
-    """Share of what was `said` to be the class that `is_class`; NaN when nothing was."""
-    return float((said & is_class).sum() / said.sum()) if said.any() else float("nan")
-
-
-def mae(errors: Floats) -> float:
-    """Mean of absolute `errors`."""
-    return float(np.abs(errors).mean())
-
-
 def perplexity(losses: Floats, tokens: Floats) -> float:
     """exp of the mean negative log-likelihood per token; the arguments are `token_losses`."""
     return float(np.exp(losses.sum() / tokens.sum())) if tokens.sum() else float("nan")
-
-
-def rmse(errors: Floats) -> float:
-    """Root of the mean of squared `errors`."""
-    return float(np.sqrt(np.mean(errors**2)))
-
-
-def r2(errors: Floats, truth: Floats) -> float:
-    """1 − SSE/SST; NaN when the truth does not vary."""
-    spread = float(((truth - truth.mean(axis=0)) ** 2).sum())
-    return 1 - float((errors**2).sum()) / spread if spread > 0 else float("nan")
 
 
 def cosines(a: Array, b: Array) -> Floats:

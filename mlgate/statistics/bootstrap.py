@@ -22,15 +22,27 @@ FEWEST: Final = 30
 _DRAWS: Final = 400
 
 
-def resample(statistics: Sequence[Statistic], n: int, *, seed: int = 0) -> Floats:
+def resample(
+    statistics: Sequence[Statistic],
+    n: int,
+    *,
+    seed: int = 0,
+    units: NDArray[np.intp] | None = None,
+) -> Floats:
     """Each statistic, a function of sample indices, on the same bootstrap draws [draws, statistics].
 
-    Empty below 30 samples: a resampled handful says nothing about its own spread.
+    `units` [n] numbers the unit of each sample, from 0; whole units are drawn. Empty below 30
+    units: a resampled handful says nothing about its own spread.
     """
-    if n < FEWEST:
+    count = n if units is None else int(units.max(initial=-1)) + 1
+    if count < FEWEST:
         return np.empty((0, len(statistics)))
     rng = np.random.default_rng(seed)
-    draws = (rng.integers(0, n, n) for _ in range(RESAMPLES))
+    draws = (rng.integers(0, count, count) for _ in range(RESAMPLES))
+    if units is not None:
+        order = np.argsort(units, kind="stable")
+        members = np.split(order, np.cumsum(np.bincount(units, minlength=count))[:-1])
+        draws = (np.concatenate([members[unit] for unit in draw]) for draw in draws)
     return np.array([[statistic(draw) for statistic in statistics] for draw in draws])
 
 

@@ -177,3 +177,87 @@ def test_outputs_that_are_no_class_scores(
 ) -> None:
     with pytest.raises(StageError, match=said):
         score(scoring(top_k=top_k), seen(before, before, np.arange(40) % 2))
+
+
+def test_f1_scores_are_read_beside_the_label_that_comes_first() -> None:
+    truth = np.arange(300) % 3
+    shares = one_hot(truth) * 0.8 + 0.1
+    outputs = {"label": truth.astype(np.int64), "probabilities": shares}
+    found = score(
+        Scoring("classification", "label", (0.95,), frozenset({"auroc"})),
+        Seen(None, outputs, truth, {}),
+    )
+    assert [m.value for m in rows(found, Measurement, "auroc")] == [1.0, 1.0, 1.0]
+
+
+def test_f2_a_label_alone_is_no_score_and_the_reason_says_what_to_do() -> None:
+    truth = np.arange(300) % 3
+    found = score(
+        Scoring("classification", "label", (0.95,), frozenset({"auroc"})),
+        Seen(None, {"label": truth}, truth, {}),
+    )
+    (row,) = rows(found, Measurement, "auroc")
+    assert row.value is None
+    assert "name the output that holds the scores" in row.reason
+
+
+def right_each_time(outputs: Any, labels: Any) -> np.ndarray:
+    return (outputs["o"].argmax(axis=1) == labels).astype(float)
+
+
+def test_q1_a_custom_metric_of_few_rows_has_no_interval_of_width_zero() -> None:
+    truth = RNG.integers(0, 3, 45)
+    found = score(
+        scoring(custom=(("right", right_each_time),)), seen(one_hot(truth), one_hot(truth), truth)
+    )
+    (change,) = rows(found, Comparison, "custom.right")
+    assert change.difference[0].low == pytest.approx(-(1 - 0.05 ** (1 / 45)))
+
+
+@pytest.mark.parametrize("name", ["auroc", "pr_auc", "calibration_error", "log_loss", "f1"])
+def test_q1_equal_answers_prove_nothing_about_rows_that_were_never_seen(name: str) -> None:
+    truth = RNG.integers(0, 3, 60)
+    scores = one_hot(truth) + RNG.normal(0, 0.4, (60, 3))
+    found = score(scoring(wanted=frozenset({name})), seen(scores, scores, truth))
+    for change in rows(found, Comparison, name):
+        assert change.difference[0].low < -0.03
+        assert change.difference[0].high > 0.03
+
+
+def test_q2_a_repeated_row_counts_once() -> None:
+    truth = RNG.integers(0, 3, 60)
+    once = seen(one_hot(truth), one_hot(truth), truth)
+    again = np.repeat(truth, 40)
+    many = Seen(
+        {"o": one_hot(again)}, {"o": one_hot(again)}, again, {}, np.repeat(np.arange(60), 40)
+    )
+    bounds = []
+    for data in (once, many):
+        found = score(scoring(), data)
+        (change,) = rows(found, Comparison, "accuracy")
+        assert change.n == 60
+        bounds.append((change.difference[0].low, change.difference[0].high))
+    assert bounds[0] == pytest.approx(bounds[1])
+
+
+def test_a_ranking_is_of_queries() -> None:
+    relevance = np.array([1, 0, 0, 0, 1, 0, 0, 0])
+    scores = np.array([3.0, 2, 1, 0, 2, 3, 1, 0])
+    found = score(
+        Scoring("ranking", "o", (0.95,), frozenset()),
+        Seen(None, {"o": scores}, relevance, {}, queries=np.repeat([0, 1], 4)),
+    )
+    (mrr,) = rows(found, Measurement, "mrr")
+    (ndcg,) = rows(found, Measurement, "ndcg")
+    assert (mrr.value, mrr.n) == (0.75, 2)
+    assert ndcg.value == pytest.approx((1 + 1 / np.log2(3)) / 2)
+
+
+def test_costs_weigh_errors_and_no_answer_is_the_dearest() -> None:
+    costs = ((0.0, 1.0), (10.0, 0.0))
+    found = score(
+        Scoring("classification", "a", (0.95,), frozenset(), costs=costs),
+        Seen(None, {"a": np.array([0, 1, 0, -1])}, np.array([0, 0, 1, 1]), {}),
+    )
+    (cost,) = rows(found, Measurement, "cost")
+    assert cost.value == (0 + 1 + 10 + 10) / 4

@@ -2,27 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score
 
 from mlgate.metrics import values as metrics
-
-
-@given(st.integers(0, 10_000), st.integers(2, 80), st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_auroc_is_scikit_learns(seed: int, n: int, ties: bool) -> None:
-    rng = np.random.default_rng(seed)
-    scores = rng.integers(0, 5, n).astype(float) if ties else rng.normal(size=n)
-    positive = rng.random(n) < 0.4
-    if positive.all() or not positive.any():
-        assert np.isnan(metrics.auroc(positive, scores))
-    else:
-        assert metrics.auroc(positive, scores) == pytest.approx(roc_auc_score(positive, scores))
-
-
-def test_auroc_of_nan_scores_is_nan() -> None:
-    assert np.isnan(metrics.auroc(np.array([True, False]), np.array([np.nan, 1.0])))
 
 
 def test_answers_of_every_shape_of_scores() -> None:
@@ -36,24 +18,12 @@ def test_top_k_counts_ties_against_the_truth() -> None:
     assert metrics.in_top(scores, np.array([1, 0]), 2).tolist() == [True, False]
 
 
-def test_calibration_error_of_a_certain_liar_is_one() -> None:
-    sure = np.ones(10)
-    assert metrics.calibration_error(sure, np.zeros(10, bool)) == 1
-    assert metrics.calibration_error(sure, np.ones(10, bool)) == 0
-
-
 def test_probabilities_are_kept_or_softmaxed() -> None:
     given_ = np.array([[0.25, 0.75]])
     assert metrics.probabilities(given_).tolist() == given_.tolist()
     assert metrics.probabilities(np.array([[0.0, np.log(3)]])).ravel() == pytest.approx(
         [0.25, 0.75]
     )
-
-
-def test_r2_of_the_mean_is_zero_and_of_a_constant_truth_nan() -> None:
-    truth = np.array([1.0, 2.0, 3.0])
-    assert metrics.r2(2.0 - truth, truth) == 0
-    assert np.isnan(metrics.r2(np.zeros(3), np.ones(3)))
 
 
 def test_perplexity_of_a_uniform_model_is_the_vocabulary() -> None:

@@ -51,20 +51,25 @@ class Blocks:
         for number, look in enumerate(self.looks):
             before = self.known(number)
             after.append(self.answer(candidate, self._part(number)))
-            parts = self._parts[: number + 1]
-            labels = [part.labels for part in parts if part.labels is not None]
-            yield (
-                look,
-                Seen(
-                    before,
-                    joined(after),
-                    np.concatenate(labels) if labels else None,
-                    {
-                        name: np.concatenate([part.slices[name] for part in parts])
-                        for name in self.samples.slices
-                    },
-                ),
-            )
+            yield look, self._seen(before, joined(after), number)
+
+    def first(self) -> Seen:
+        """The source's answers up to the first look, compared with nothing."""
+        return self._seen(None, self.known(0), 0)
+
+    def _seen(self, before: Answers | None, after: Answers, number: int) -> Seen:
+        parts = self._parts[: number + 1]
+        labels = [part.labels for part in parts if part.labels is not None]
+        return Seen(
+            before,
+            after,
+            np.concatenate(labels) if labels else None,
+            {
+                name: np.concatenate([part.slices[name] for part in parts])
+                for name in self.samples.slices
+            },
+            _repeated(parts),
+        )
 
     def known(self, number: int) -> Answers:
         """The source's answers up to a look."""
@@ -97,6 +102,13 @@ def _must_be_finite(values: Array, output: str) -> None:
             f"of {len(values)} rows",
             hint="the source model itself overflows: are the inputs scaled as in training?",
         )
+
+
+def _repeated(parts: Sequence[Samples]) -> NDArray[np.intp] | None:
+    """The unit of each row, where rows are repeated: equal ones say one thing only."""
+    hashes = np.concatenate([part.hashes for part in parts])
+    distinct, units = np.unique(hashes, return_inverse=True)
+    return None if len(distinct) == len(hashes) else units.astype(np.intp)
 
 
 def joined(parts: Sequence[Answers]) -> Answers:

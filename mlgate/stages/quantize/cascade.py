@@ -10,8 +10,8 @@ from pydantic import JsonValue
 
 from mlgate.errors import StageError
 from mlgate.evidence import canonical, rounded, unmeasured
+from mlgate.metrics.classification import truth_of
 from mlgate.metrics.scoring import Row, Scoring, Seen, paired, share
-from mlgate.metrics.tasks import truth_of
 from mlgate.metrics.values import Flags, Floats, answers, probabilities
 from mlgate.stages.quantize.spec import Cascade
 from mlgate.statistics.paired import Pairs
@@ -31,7 +31,7 @@ def operate(
 ) -> Operating:
     """The least share of requests for the source model that keeps the accuracy, and its proof."""
     sure, right_source, right_candidate = _sides(scoring, search)
-    factor = len(confirm.source[scoring.output]) / len(sure)
+    factor = len(confirm.reference[scoring.output]) / len(sure)
     found = None
     # Sending a sample on changes something only where the two are not both right.
     for share_ in np.linspace(0, cascade.max_share, 101):
@@ -67,7 +67,7 @@ def operate(
 
 def _sides(scoring: Scoring, seen: Seen) -> tuple[Floats, Flags, Flags]:
     """(how sure the candidate is, source right, candidate right), each [n]."""
-    before, after = seen.source[scoring.output], seen.candidate[scoring.output]
+    before, after = seen.reference[scoring.output], seen.candidate[scoring.output]
     if seen.labels is None or after.ndim != 2 or after.shape[1] < 2:
         raise StageError("a cascade needs labels and one score per class")
     truth = truth_of(scoring, seen.labels, before)

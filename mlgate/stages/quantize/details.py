@@ -6,8 +6,8 @@ from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Measurement, digest_of, rounded
 from mlgate.metrics import values as metrics
+from mlgate.metrics.classification import class_names, paired_answers, truth_of
 from mlgate.metrics.scoring import Seen
-from mlgate.metrics.tasks import class_names, paired_answers, truth_of
 from mlgate.stages.quantize import ranges
 from mlgate.stages.quantize.looks import Look
 from mlgate.stages.quantize.prepare import Prepared
@@ -118,7 +118,7 @@ def _paired(context: TrialContext, seen: Seen) -> JsonValue:
 def _classes(context: TrialContext, seen: Seen) -> JsonValue:
     """Recall per class before and after, with McNemar's p, adjusted by Holm over the classes."""
     before, after, truth = _answers(context, seen)
-    scores = seen.source[context.scoring.output]
+    scores = seen.reference[context.scoring.output]
     width = scores.reshape(len(scores), -1).shape[1] if scores.ndim > 1 else 0
     names = class_names(context.scoring, max(width, 2) if width else int(truth.max()) + 1)
     entries: list[dict[str, JsonValue]] = []
@@ -143,10 +143,8 @@ def _classes(context: TrialContext, seen: Seen) -> JsonValue:
     return list(entries)
 
 
-def _answers(
-    context: TrialContext, seen: Seen
-) -> tuple[metrics.Classes, metrics.Classes, metrics.Classes]:
-    before, after = seen.source[context.scoring.output], seen.candidate[context.scoring.output]
+def _answers(context: TrialContext, seen: Seen) -> tuple[metrics.Classes, metrics.Classes, metrics.Classes]:
+    before, after = seen.reference[context.scoring.output], seen.candidate[context.scoring.output]
     assert seen.labels is not None
     return (
         metrics.answers(before, context.scoring.threshold),

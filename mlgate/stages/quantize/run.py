@@ -16,10 +16,12 @@ from pydantic import JsonValue
 
 from mlgate.errors import StageError, about
 from mlgate.evidence import Evidence, digest_of, measured
+from mlgate.metrics.classification import names_of, side_of, truth_of
 from mlgate.metrics.custom import load
 from mlgate.metrics.options import PythonMetric
+from mlgate.metrics.sanity import refuse_misfit
 from mlgate.metrics.scoring import Row, Scoring, Seen
-from mlgate.metrics.tasks import score, truth_of
+from mlgate.metrics.tasks import score
 from mlgate.metrics.values import answers
 from mlgate.quantity import seconds
 from mlgate.stage import Job, Progress
@@ -142,14 +144,23 @@ def _refuse_constant(context: TrialContext) -> None:
 
 
 def _check_labels(context: TrialContext) -> None:
-    """Labels that the model does not know fail every candidate alike: say so once, and first."""
+    """What the labels say against the source fails every candidate alike: say it once, and first."""
     if context.scoring.task != "classification":
         return
-    scores = context.search.known(0)[context.scoring.output]
+    outputs = context.search.known(0)
     for samples in (context.splits.search, context.splits.confirm):
         if samples.labels is not None:
             with about("evaluation", "label"):
-                truth_of(context.scoring, samples.labels, scores)
+                truth_of(context.scoring, samples.labels, outputs[context.scoring.output])
+    _refuse_misfit(context.scoring, context.search.first())
+
+
+def _refuse_misfit(scoring: Scoring, source: Seen) -> None:
+    """Where the source is upside down there is nothing to lose, and every gate would hold."""
+    if scoring.task == "classification" and source.labels is not None:
+        truth = truth_of(scoring, source.labels, source.candidate[scoring.output])
+        names = names_of(scoring, source, truth)
+        refuse_misfit("source", truth, side_of(scoring, source.candidate).answers, names)
 
 
 def _searched(
@@ -250,6 +261,7 @@ def _confirmed(
     options = job.options
     session = Session(trial.data, name=trial.candidate.name)
     look, seen = _looked(job, context, trial, session)
+    _refuse_misfit(context.scoring, seen.of_reference())
     found = score(context.scoring.spending(look.share), seen)
     rows: tuple[Row, ...] = (*found, *context.sizes(trial.data))
     if context.time:
@@ -328,6 +340,7 @@ def _passed_through(
     data = path.read_bytes() if alone else model.SerializeToString(deterministic=True)
     answers_ = context.answers_of(context.source, splits.confirm)
     seen = Seen(answers_, answers_, splits.confirm.labels, splits.confirm.slices)
+    _refuse_misfit(context.scoring, seen)
     rows = (*score(context.scoring, seen), *context.sizes(data), *_counts(context, passes=0))
     results, refused = judged(job, rows, context.confidence)
     details: dict[str, JsonValue] = {"passed_through": True, "source": digest}

@@ -14,8 +14,9 @@ import numpy as np
 
 from mlgate.evidence import Comparison, Evidence, Measurement, measured, rounded
 from mlgate.gate import Gate, GateResult, Outcome, judge
+from mlgate.metrics.classification import paired_answers
 from mlgate.metrics.scoring import Row, Scoring, bounds_of
-from mlgate.metrics.tasks import paired_answers, score
+from mlgate.metrics.tasks import score
 from mlgate.stages.quantize.blocks import Blocks, joined
 from mlgate.stages.quantize.candidates import Candidate
 from mlgate.stages.quantize.looks import (

@@ -160,8 +160,8 @@ def test_blocks_are_met_once_by_the_source_and_hold_their_own_labels(tmp_path: P
     assert [str(label) for label in whole.labels] == whole.slices["z"].tolist()
     # The rows of a label are that label's rows, whatever the order.
     expected = next(session.stream(iter([{"x": x[whole.labels]}])))["scores"]
-    np.testing.assert_allclose(whole.source["scores"], expected, atol=1e-6)
-    np.testing.assert_array_equal(seen[0][1].source["scores"], whole.source["scores"][:10])
+    np.testing.assert_allclose(whole.reference["scores"], expected, atol=1e-6)
+    np.testing.assert_array_equal(seen[0][1].reference["scores"], whole.reference["scores"][:10])
     assert whole.labels[:10].tolist() != list(range(10))  # not the first rows of the file
     list(blocks.compared(Session(model)))
     assert asked.count((False, 60)) == 1  # the source did not answer again
