@@ -107,12 +107,15 @@ class Spread:
     """What an interval is worked out of.
 
     `units` is how many independent units of equal weight would say as much (Kish 1965),
-    `variance` that of one such unit, `skewness` that of what the units add to the error.
+    `variance` that of one such unit, `skewness` that of what the units add to the error; the units
+    that were seen lie from `below` ≤ 0 to `above` ≥ 0 about the value.
     """
 
     value: float
     variance: float
     units: float
+    below: float = 0.0
+    above: float = 0.0
     skewness: float = 0.0
     excess: float = 0.0
     lack: float = 0.0
@@ -133,7 +136,17 @@ class Spread:
         if square > 1e-200:
             cube = float((influence * influence) @ influence)
             skewness = cube / square**1.5 * math.sqrt(units)
-        return cls(linear.value, square * units, units, skewness, linear.excess, linear.lack)
+        apart = influence[leverage > 0] / leverage[leverage > 0]
+        return cls(
+            linear.value,
+            square * units,
+            units,
+            below=min(float(apart.min()), 0.0),
+            above=max(float(apart.max()), 0.0),
+            skewness=skewness,
+            excess=linear.excess,
+            lack=linear.lack,
+        )
 
     def projected(self, factor: float) -> "Spread":
         """The same of `factor` times as many units."""
@@ -141,14 +154,19 @@ class Spread:
 
     def within(self, least: float, most: float, confidence: float) -> Interval:
         """One-sided bounds of a value that lies between `least` and `most`."""
-        low = least + most - self._upper(least + most - self.value, least, most, confidence)
-        high = self._upper(self.value, least, most, confidence)
+        nearest = max(least, self.value + self.below)
+        farthest = min(most, self.value + self.above)
+        low = -self._upper(-self.value, -farthest, -least, confidence)
+        high = self._upper(self.value, nearest, most, confidence)
         low = max(least, min(low, self.value) - self.excess)
         high = min(most, max(high, self.value) + self.lack)
         return confidence, low, high
 
     def _upper(self, value: float, least: float, most: float, confidence: float) -> float:
+        """A bound of `value`, where the units seen are at least `least` and all at most `most`."""
         n, span = self.units, most - least
+        if span <= 0:
+            return most
         centre = (value * n + most) / (n + 1)
         spread = n * self.variance + n / (n + 1) * (most - value) ** 2
         share = (centre - least) / span

@@ -202,7 +202,8 @@ def test_f2_a_label_alone_is_no_score_and_the_reason_says_what_to_do() -> None:
 
 
 def right_each_time(outputs: Any, labels: Any) -> np.ndarray:
-    return (outputs["o"].argmax(axis=1) == labels).astype(float)
+    right: np.ndarray = outputs["o"].argmax(axis=1) == labels
+    return right.astype(float)
 
 
 def test_q1_a_custom_metric_of_few_rows_has_no_interval_of_width_zero() -> None:

@@ -143,7 +143,9 @@ def _classes(context: TrialContext, seen: Seen) -> JsonValue:
     return list(entries)
 
 
-def _answers(context: TrialContext, seen: Seen) -> tuple[metrics.Classes, metrics.Classes, metrics.Classes]:
+def _answers(
+    context: TrialContext, seen: Seen
+) -> tuple[metrics.Classes, metrics.Classes, metrics.Classes]:
     before, after = seen.reference[context.scoring.output], seen.candidate[context.scoring.output]
     assert seen.labels is not None
     return (
