@@ -47,6 +47,7 @@ def account(run: Campaign, recording: Recording, findings: Findings) -> dict[str
         "loads": recording.facts["loads"],
         "distributions": _distributions(run.loads),
         "operators": _operators(run),
+        "made_up_inputs": dict(run.target.made_up()),
     }
     if run.gpu is not None:
         details["gpu"] = run.gpu

@@ -17,7 +17,21 @@ _SNIPPETS = {
 def advice(evidence: Evidence) -> tuple[Advice, ...]:
     """What follows from what was measured, in a fixed order; nothing without its figures."""
     details = evidence.details
-    return (*_shedding(details), *_batching(details), *_pool(details))
+    return (
+        *_inputs(details),
+        *_shedding(details),
+        *_batching(details),
+        *_pool(details),
+    )
+
+
+def _inputs(details: Mapping[str, JsonValue]) -> Iterator[Advice]:
+    made = details.get("made_up_inputs")
+    if not isinstance(made, dict) or not made:
+        return
+    how = ", ".join(f"{name} ({way})" for name, way in sorted(made.items()))
+    text = f"Nobody filled {how}: real rows may be slower. Fill them with dataset: or inputs:."
+    yield Advice(title="Made-up inputs", text=text)
 
 
 def _shedding(details: Mapping[str, JsonValue]) -> Iterator[Advice]:

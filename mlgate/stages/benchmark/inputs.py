@@ -54,8 +54,11 @@ def make_feeds(
     dims: Mapping[str, int],
     batch: int = 1,
     queries: int = QUERIES,
+    heights: Mapping[str, int] | None = None,
 ) -> list[dict[str, Array]]:
     """`queries` different feeds for the model; `tables` holds all rows of each sourced input.
+
+    `heights` are those of the tables in which whole-number inputs are looked up (`vocabulary`).
 
     Raises `StageError` for a source that names no input, or rows that do not fit one.
     """
@@ -69,7 +72,8 @@ def make_feeds(
     for port in ports:
         source = sources.get(port.name)
         if source is None or isinstance(source, Synthetic):
-            made = _made_up(port, source, dims, batch, queries)
+            height = (heights or {}).get(port.name)
+            made = _made_up(port, source, dims, batch, queries, height)
         else:
             made = _from_rows(port, tables[port.name], dims, batch, queries)
         for feed, array in zip(feeds, made, strict=True):
@@ -77,12 +81,26 @@ def make_feeds(
     return feeds
 
 
+def made_up(port: Port, height: int | None) -> str:
+    """How an input that nobody filled is made up: normal, ones, `below N`, or zeros."""
+    if port.dtype.kind == "f":
+        return "normal"
+    if height is not None:
+        return f"below {height}"
+    # A mask of ones covers nothing; of other whole numbers 0 is one that every model accepts.
+    return "ones" if "mask" in port.name.lower() else "zeros"
+
+
 def _made_up(
-    port: Port, source: Synthetic | None, dims: Mapping[str, int], batch: int, queries: int
+    port: Port,
+    source: Synthetic | None,
+    dims: Mapping[str, int],
+    batch: int,
+    queries: int,
+    height: int | None,
 ) -> list[Array]:
     kind = port.dtype.kind
-    # Whole numbers are mostly indices: 0 is one that every model accepts.
-    how = source.synthetic if source else ("normal" if kind == "f" else "zeros")
+    how = source.synthetic if source else made_up(port, height)
     shape = axes_of(port, dims, batch) if source is None else source.shape
     if source is not None and batch > 1 and len(shape) and port.shape and shape[0] != batch:
         shape = (batch, *shape[1:])
@@ -98,17 +116,24 @@ def _made_up(
             array: Array = rng.standard_normal(shape)
         elif how == "uniform":
             array = rng.random(shape) if kind == "f" else rng.integers(0, 2, shape)
+        elif how.startswith("below"):
+            array = rng.integers(0, height or 1, shape)
+        elif how == "ones":
+            array = np.ones(shape)
         else:
             array = np.zeros(shape)
-        made.append(_fits(port, np.ascontiguousarray(array.astype(port.dtype))))
+        made.append(_fits(port, np.asarray(array, dtype=port.dtype, order="C")))
     return made
 
 
 def _from_rows(
     port: Port, rows: Array, dims: Mapping[str, int], batch: int, queries: int
 ) -> list[Array]:
-    if not len(rows):
+    if not rows.size:
         raise StageError(f"there are no rows for input {port.name}")
+    if not port.shape:  # a number for the whole query, such as a sampling rate
+        numbers = rows.reshape(-1)
+        return [_fits(port, np.asarray(numbers[i % len(numbers)])) for i in range(queries)]
     if batch == 1 and port.shape and isinstance(port.shape[0], int) and port.shape[0] > 1:
         batch = port.shape[0]
     elif batch == 1 and port.shape and isinstance(port.shape[0], str):
@@ -116,7 +141,7 @@ def _from_rows(
     made = []
     for query in range(queries):
         index = np.arange(query * batch, (query + 1) * batch) % len(rows)
-        made.append(_fits(port, np.ascontiguousarray(rows[index])))
+        made.append(_fits(port, np.asarray(rows[index], order="C")))
     return made
 
 

@@ -8,7 +8,13 @@ from typing import Literal
 from mlgate.errors import StageError, about
 from mlgate.evidence import digest_of
 from mlgate.stage import Job
-from mlgate.stages.benchmark.inputs import QUERIES, make_feeds, read_tables, sources_for
+from mlgate.stages.benchmark.inputs import (
+    QUERIES,
+    made_up,
+    make_feeds,
+    read_tables,
+    sources_for,
+)
 from mlgate.stages.benchmark.provider import Runtime
 from mlgate.stages.benchmark.session import (
     Array,
@@ -22,6 +28,7 @@ from mlgate.stages.benchmark.session import (
     prepare,
 )
 from mlgate.stages.benchmark.spec import Benchmark, InputSource, LongTail, ShapeShare
+from mlgate.stages.benchmark.vocabulary import vocabulary
 
 
 @dataclass
@@ -37,6 +44,7 @@ class Target:
     sources: Mapping[str, InputSource]
     tables: Mapping[str, Array]
     dims: Mapping[str, int]
+    heights: Mapping[str, int] = field(default_factory=dict)
     _feeds: dict[tuple[object, ...], list[dict[str, Array]]] = field(default_factory=dict)
     _expected: dict[tuple[object, ...], Expected] = field(default_factory=dict)
 
@@ -47,7 +55,7 @@ class Target:
         if key not in self._feeds:
             queries = QUERIES if batch == 1 and not dims else 4
             self._feeds[key] = make_feeds(
-                self.ports, self.sources, self.tables, sizes, batch, queries
+                self.ports, self.sources, self.tables, sizes, batch, queries, self.heights
             )
         return self._feeds[key]
 
@@ -83,6 +91,11 @@ class Target:
                 raise StageError(said, hint=error.hint, option=error.option) from None
         return self._expected[key]
 
+    def made_up(self) -> dict[str, str]:
+        """How each input that nobody filled is made up."""
+        unfilled = [port for port in self.ports if port.name not in self.sources]
+        return {port.name: made_up(port, self.heights.get(port.name)) for port in unfilled}
+
     def model_bytes(self) -> int:
         """Size of the model's file, and of external data beside it."""
         beside = self.path.with_name(self.path.name + ".data")
@@ -116,7 +129,7 @@ def target_of(job: Job[Benchmark], runtime: Runtime) -> Target:
     with about("dataset" if options.dataset is not None and not options.inputs else "inputs"):
         sources = sources_for(ports, options.inputs, options.dataset)
         tables = read_tables(ports, sources, options.dataset, job.inputs)
-    return Target(path, runtime, ports, sources, tables, options.dims)
+    return Target(path, runtime, ports, sources, tables, options.dims, vocabulary(path))
 
 
 def reference_of(

@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from pyarrow import csv, parquet
 
 from mlgate.errors import StageError
 from mlgate.stage import Columns, DataInput, Dataset, FileInput, Input, Located, Npz, Synthetic
 from mlgate.stages.benchmark import inputs
 from mlgate.stages.benchmark.session import Array, Port
+from mlgate.stages.benchmark.vocabulary import vocabulary
 
 F32 = np.dtype(np.float32)
 IMAGE = Port("image", F32, ("N", 1, 2, 2))
@@ -122,3 +125,59 @@ def test_a_wrong_shape_is_an_error() -> None:
     made = Synthetic(synthetic="zeros", shape=(1, 1, 3, 3))
     with pytest.raises(StageError, match="wants shape"):
         inputs.make_feeds([IMAGE], {"image": made}, {}, {})
+
+
+def tokens(path: Path, *, cast: bool = False) -> Path:
+    """Token numbers looked up in a table of 50 rows, and a mask that is added."""
+    nodes = [helper.make_node("Cast", ["ids"], ["wide"], to=TensorProto.INT64)] if cast else []
+    nodes += [
+        helper.make_node("Gather", ["table", "wide" if cast else "ids"], ["e"]),
+        helper.make_node("Cast", ["mask"], ["m"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["e", "m"], ["y"]),
+    ]
+    kind = TensorProto.INT32 if cast else TensorProto.INT64
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            helper.make_tensor_value_info("ids", kind, [1, 8]),
+            helper.make_tensor_value_info("mask", TensorProto.INT64, [1, 8, 1]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((50, 4), dtype=np.float32), "table")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("cast", [False, True])
+def test_b16_token_numbers_are_drawn_below_the_tables_height(tmp_path: Path, cast: bool) -> None:
+    path = tokens(tmp_path / "m.onnx", cast=cast)
+    heights = vocabulary(path)
+    assert heights == {"ids": 50}
+    ports = [
+        Port("ids", np.dtype("int32" if cast else "int64"), (1, 8)),
+        Port("mask", np.dtype("int64"), (1, 8, 1)),
+    ]
+    feeds = inputs.make_feeds(ports, {}, {}, {}, heights=heights)
+    drawn = np.concatenate([feed["ids"] for feed in feeds])
+    assert drawn.min() >= 0
+    assert 30 < drawn.max() < 50
+    assert all((feed["mask"] == 1).all() for feed in feeds)
+
+
+def test_b16_what_is_no_model_has_no_tables(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"not a model")
+    assert vocabulary(tmp_path / "m.onnx") == {}
+
+
+def test_b3_a_scalar_input_has_no_dimensions() -> None:
+    port = Port("sr", np.dtype("int64"), ())
+    for source in ({}, {"sr": Synthetic(synthetic="zeros", shape=())}):
+        feeds = inputs.make_feeds([port], source, {}, {})
+        assert {feed["sr"].shape for feed in feeds} == {()}
+    for stored in (np.array(16_000), np.array([16_000, 8_000])):
+        feeds = inputs.make_feeds([port], {"sr": Npz(npz=FileInput(path="f"))}, {"sr": stored}, {})
+        assert {feed["sr"].shape for feed in feeds} == {()}
+        assert feeds[0]["sr"] == 16_000

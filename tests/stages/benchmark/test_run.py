@@ -163,6 +163,7 @@ def test_the_account_is_there_for_the_report(whole: tuple[Evidence, Path, Bench]
     ]
     assert {row["top"][0]["op"] for row in profiles} == {"MatMul"}
     assert [note.title.split()[0] for note in STAGE.advice(evidence)] == [
+        "Made-up",
         "Shed",
         "Shed",
         "Scale",
