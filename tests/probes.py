@@ -47,6 +47,7 @@ class Probe(Options):
         "lie",
         "blab",
         "nothing",
+        "unsure",
     ] = "measure"
     sleep_s: float = 0.0
     file: FileInput | None = None
@@ -77,6 +78,9 @@ def measure(job: Job[Probe]) -> Evidence:
         with Path(options.counter).open("a") as file:
             file.write(f"{job.stage} {time.monotonic():.6f} end\n")
     row = measured("probe", options.value)
+    if options.act == "unsure":
+        bounds = [(confidence, 0.0, 1e9) for confidence in job.confidences]
+        row = measured("probe", options.value, bounds=bounds)
     if options.act == "nothing":
         row = unmeasured("probe", "told not to")
     details: dict[str, Any] = {}

@@ -27,7 +27,7 @@ from mlgate.run.execute import execute
 from mlgate.run.plan import Key, Node, Plan, resolve
 from mlgate.run.record import Checked, run_name
 from mlgate.run.report import Errored, Ran, Result, Seen, Skipped
-from mlgate.run.scheduler import OnEvent, blocked
+from mlgate.run.scheduler import OnEvent, blocked, is_answer
 from mlgate.run.store import Store
 from mlgate.spec.spec import Spec, written_digest
 
@@ -105,7 +105,7 @@ class Relay:
         row = self._row(node)
         if not isinstance(result, Ran) or not isinstance(row, ResultDocument) or not row.key:
             return
-        if all(gate.rank is not Outcome.ERROR for gate in result.gates):
+        if is_answer(node, result):
             later.write(node, row.key, result, store)
 
     def _row(self, node: Node) -> ResultDocument | Errored | None:

@@ -324,8 +324,7 @@ class Execution:
 
     def _keep(self, node: Node, result: Ran) -> None:
         key = self.keys[node.id]
-        unmeasured = any(gate.rank is Outcome.ERROR for gate in result.gates)
-        if key.digest is not None and not unmeasured:
+        if key.digest is not None and is_answer(node, result):
             self.store.remember(node.id, key.digest, key.parts, result.digest)
 
     def _settle(self, node: Node, result: Result) -> None:
@@ -382,6 +381,18 @@ _QUIET: Final = {
     "TQDM_DISABLE": "1",
     "PYTHONHASHSEED": "0",
 }
+
+
+def is_answer(node: Node, result: Ran) -> bool:
+    """Whether a result answers its gates for good, so that it may be kept under its key.
+
+    What could not be judged is none. Where time is measured an inconclusive result is none either:
+    the machine may be quieter next time.
+    """
+    open_ = {Outcome.ERROR}
+    if node.stage.hardware:
+        open_.add(Outcome.INCONCLUSIVE)
+    return all(gate.rank not in open_ for gate in result.gates)
 
 
 def blocked(node: Node, results: Mapping[str, Result]) -> Skipped | None:

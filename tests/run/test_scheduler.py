@@ -145,6 +145,18 @@ def test_failures_are_never_cached(tmp_path: Path) -> None:
     assert "started" in heard.of("b")
 
 
+@pytest.mark.parametrize(("uses", "again"), [("probe", "cached"), ("timing", "started")])
+def test_b2_an_inconclusive_time_is_no_answer_to_keep(
+    tmp_path: Path, uses: str, again: str
+) -> None:
+    """Rows are the same next time; the machine may be quieter."""
+    heard = Heard()
+    folder = project(tmp_path, a={**probe(act="unsure"), "uses": uses})
+    assert run(folder).report.exit_code == 4
+    run(folder, heard)
+    assert heard.of("a")[0] == again
+
+
 def test_a_stage_that_lies_about_its_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="did not make it"):
         run(project(tmp_path, a=probe(makes="x", act="lie")))
