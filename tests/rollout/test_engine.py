@@ -1,5 +1,7 @@
 """The judge of a rollout: three answers, and never a promotion by silence."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -12,35 +14,38 @@ P99 = Trigger(metric="latency_ms.p99", compared_to="stable", max_increase="25%")
 ACCURACY = Trigger(metric="accuracy", compared_to="stable", max_drop=0.02)
 
 
-def engine(*triggers, classes=()):
+def engine(*triggers: Trigger, classes: tuple[str, ...] = ()) -> Engine:
     return Engine(triggers, Certainty(), classes)
 
 
-def batch(canary=(100, {}), stable=(900, {}), **more):
-    canary, stable = (Tally(units=n, events=e) for n, e in (canary, stable))
-    return Batch(seconds=5, asked=0.1, canary=canary, stable=stable, **more)
+Counts = tuple[int, dict[str, int]]
 
 
-def verdict(judge):
+def batch(canary: Counts = (100, {}), stable: Counts = (900, {}), **more: Any) -> Batch:
+    of_canary, of_stable = (Tally(units=n, events=e) for n, e in (canary, stable))
+    return Batch(seconds=5, asked=0.1, canary=of_canary, stable=of_stable, **more)
+
+
+def verdict(judge: Engine) -> str:
     (answer,) = judge.answers()
     return answer.verdict
 
 
-def test_without_traffic_nothing_is_decided():
+def test_without_traffic_nothing_is_decided() -> None:
     judge = engine(ERRORS)
     for _ in range(1000):
         judge.observe(batch((0, {}), (0, {})))
     assert verdict(judge) == "inconclusive"
 
 
-def test_traffic_without_a_single_error_proves_nothing_about_a_ratio():
+def test_traffic_without_a_single_error_proves_nothing_about_a_ratio() -> None:
     judge = engine(ERRORS)
     for _ in range(1000):
         judge.observe(batch())
     assert verdict(judge) == "inconclusive"
 
 
-def test_a_burst_of_errors_rolls_back_and_names_the_runbook():
+def test_a_burst_of_errors_rolls_back_and_names_the_runbook() -> None:
     judge = engine(ERRORS)
     judge.observe(batch((100, {"error": 20}), (900, {"error": 1})))
     (answer,) = judge.answers()
@@ -49,14 +54,14 @@ def test_a_burst_of_errors_rolls_back_and_names_the_runbook():
     assert answer.runbook == "wiki/errors"
 
 
-def test_equal_arms_pass():
+def test_equal_arms_pass() -> None:
     judge = engine(ERRORS)
     for _ in range(60):
         judge.observe(batch((100, {"error": 1}), (900, {"error": 9})))
     assert verdict(judge) == "pass"
 
 
-def test_slow_answers_roll_back_and_equal_ones_pass():
+def test_slow_answers_roll_back_and_equal_ones_pass() -> None:
     slow, same = engine(P99), engine(P99)
     for _ in range(200):
         slow.observe(batch((100, {"slow:p99:1": 4, "slow:p99:1.25": 3}), (900, {"slow:p99:1": 9})))
@@ -66,13 +71,13 @@ def test_slow_answers_roll_back_and_equal_ones_pass():
     assert slow_factors((P99,)) == {"p99": (1.0, 1.25)}
 
 
-def labels(wrong_canary, wrong_stable, n=100):
+def labels(wrong_canary: int, wrong_stable: int, n: int = 100) -> tuple[Labelled, ...]:
     canary = Tally(units=n, events={"wrong": wrong_canary})
     stable = Tally(units=9 * n, events={"wrong": wrong_stable})
     return (Labelled(share=0.1, canary=canary, stable=stable),)
 
 
-def test_labels_decide_accuracy_and_their_absence_does_not():
+def test_labels_decide_accuracy_and_their_absence_does_not() -> None:
     worse, same, silent = engine(ACCURACY), engine(ACCURACY), engine(ACCURACY)
     for _ in range(100):
         worse.observe(batch(labels=labels(20, 72)))
@@ -83,16 +88,16 @@ def test_labels_decide_accuracy_and_their_absence_does_not():
     assert verdict(silent) == "inconclusive"
 
 
-def test_a_label_is_judged_with_the_share_of_its_request():
+def test_a_label_is_judged_with_the_share_of_its_request() -> None:
     """Asked when the canary had 10 %, labelled when it has 50 %: equal arms stay equal."""
     judge = engine(ACCURACY)
     for _ in range(100):
-        half = {"canary": (500, {}), "stable": (500, {})}
+        half: dict[str, Any] = {"canary": (500, {}), "stable": (500, {})}
         judge.observe(batch(**half, labels=labels(8, 72)))
     assert verdict(judge) == "pass"
 
 
-def test_labels_for_one_arm_alone_never_pass():
+def test_labels_for_one_arm_alone_never_pass() -> None:
     judge = engine(ACCURACY)
     only_canary = Labelled(share=0.1, canary=Tally(units=100), stable=Tally())
     for _ in range(100):
@@ -102,7 +107,7 @@ def test_labels_for_one_arm_alone_never_pass():
     assert "labels reach the arms in other shares" in answer.message
 
 
-def test_too_few_labels_never_pass():
+def test_too_few_labels_never_pass() -> None:
     judge = engine(ACCURACY.model_copy(update={"min_coverage": 0.5}))
     for _ in range(200):
         judge.observe(batch(labels=labels(1, 9, n=10)))
@@ -111,7 +116,7 @@ def test_too_few_labels_never_pass():
     assert "labels cover 10.0%" in answer.message
 
 
-def test_a_class_that_grows_or_shrinks_rolls_back():
+def test_a_class_that_grows_or_shrinks_rolls_back() -> None:
     share = Trigger(
         metric="predicted.share", compared_to="stable", max_increase=0.03, max_drop=0.03
     )
@@ -127,7 +132,7 @@ def test_a_class_that_grows_or_shrinks_rolls_back():
     assert verdict(same) == "pass"
 
 
-def test_a_guard_is_absolute_and_unmeasured_is_not_passed():
+def test_a_guard_is_absolute_and_unmeasured_is_not_passed() -> None:
     budget = engine(Trigger(metric="errors.count", max=5))
     assert verdict(budget) == "inconclusive"
     budget.observe(batch((100, {"error": 5})))
@@ -141,7 +146,7 @@ def test_a_guard_is_absolute_and_unmeasured_is_not_passed():
     assert verdict(gpu) == "rollback"
 
 
-def test_one_error_among_few_requests_burns_no_budget():
+def test_one_error_among_few_requests_burns_no_budget() -> None:
     burn = engine(Trigger(metric="errors.burn_rate", max=14.4, slo=0.999))
     burn.observe(batch((10, {"error": 1})))
     assert verdict(burn) == "inconclusive"
@@ -149,7 +154,7 @@ def test_one_error_among_few_requests_burns_no_budget():
     assert verdict(burn) == "rollback"
 
 
-def test_a_router_that_delivers_another_share_is_found():
+def test_a_router_that_delivers_another_share_is_found() -> None:
     judge = engine(ERRORS)
     for _ in range(100):
         judge.observe(
@@ -182,12 +187,14 @@ def test_a_router_that_delivers_another_share_is_found():
         ({"metric": "errors.burn_rate", "max": 14}, "slo"),
     ],
 )
-def test_a_trigger_that_could_never_speak_is_refused(written, field):
+def test_a_trigger_that_could_never_speak_is_refused(
+    written: dict[str, object], field: str
+) -> None:
     found = conflict(Trigger.model_validate(written))
     assert found is not None
     assert found[0] == field
 
 
-def test_a_trigger_without_a_limit_is_no_trigger():
+def test_a_trigger_without_a_limit_is_no_trigger() -> None:
     with pytest.raises(ValidationError):
         Trigger(metric="errors", compared_to="stable")

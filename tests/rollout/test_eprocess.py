@@ -22,7 +22,9 @@ from mlgate.rollout.eprocess import (
     stable=st.integers(1, 12),
     bad=st.integers(1, 6),
 )
-def test_with_the_observed_share_the_bet_is_fair_for_every_split(canary, stable, bad):
+def test_with_the_observed_share_the_bet_is_fair_for_every_split(
+    canary: int, stable: int, bad: int
+) -> None:
     total = canary + stable
     bad = min(bad, total)
     expected = 0.0
@@ -41,8 +43,8 @@ def test_with_the_observed_share_the_bet_is_fair_for_every_split(canary, stable,
     above=st.booleans(),
 )
 def test_a_bet_on_a_difference_is_fair_when_the_difference_is_at_its_limit(
-    share, stable, limit, above
-):
+    share: float, stable: int, limit: float, above: bool
+) -> None:
     canary = min(1.0, max(0.0, stable + limit))
     if abs(canary - stable - limit) > 1e-9:
         return
@@ -61,7 +63,7 @@ def test_a_bet_on_a_difference_is_fair_when_the_difference_is_at_its_limit(
     assert expected <= 1 + 1e-9
 
 
-def test_harm_is_found_and_safety_is_found():
+def test_harm_is_found_and_safety_is_found() -> None:
     harm, safety = RatioProcess(1.0, expected=5.0), RatioProcess(3.0, [r / 3 for r in HARMLESS])
     for _ in range(100):
         harm.update(4, 10, 0.1)
@@ -70,14 +72,14 @@ def test_harm_is_found_and_safety_is_found():
     assert safety.log_wealth > math.log(1 / 0.001)
 
 
-def test_an_incident_that_hits_both_arms_moves_nothing():
+def test_an_incident_that_hits_both_arms_moves_nothing() -> None:
     process = RatioProcess(1.0)
     for _ in range(200):
         process.update(100, 1000, 0.1)
     assert process.log_wealth < 0
 
 
-def test_a_batch_with_one_arm_alone_says_nothing():
+def test_a_batch_with_one_arm_alone_says_nothing() -> None:
     process, difference = RatioProcess(1.0), DifferenceProcess(0.02, above=True)
     process.update(7, 7, 1.0)
     difference.update((7, 7), (0, 0), 1.0)
@@ -85,7 +87,7 @@ def test_a_batch_with_one_arm_alone_says_nothing():
     assert difference.log_wealth == pytest.approx(0)
 
 
-def test_a_difference_in_points_is_proven_both_ways():
+def test_a_difference_in_points_is_proven_both_ways() -> None:
     harm = DifferenceProcess(0.02, above=True)
     safety = DifferenceProcess(0.02, above=False)
     for _ in range(400):
@@ -95,7 +97,7 @@ def test_a_difference_in_points_is_proven_both_ways():
     assert safety.log_wealth > math.log(100)
 
 
-def test_pairs_that_differ_are_evidence():
+def test_pairs_that_differ_are_evidence() -> None:
     worse, same = PairedProcess(), PairedProcess()
     for _ in range(20):
         worse.update(10, 4)
@@ -104,12 +106,12 @@ def test_pairs_that_differ_are_evidence():
     assert same.log_wealth < 0
 
 
-def test_a_mean_of_wealth_is_taken_in_logarithms():
+def test_a_mean_of_wealth_is_taken_in_logarithms() -> None:
     assert log_mean([0.0, math.log(3)]) == pytest.approx(math.log(2))
     assert log_mean([1000.0, 1000.0]) == pytest.approx(1000)
     assert log_mean([-math.inf]) == -math.inf
 
 
-def test_a_forecast_is_infinite_where_nothing_differs():
+def test_a_forecast_is_infinite_where_nothing_differs() -> None:
     assert events_needed(0.1, 1.0, 1.0, 4.0) == math.inf
     assert 5 < events_needed(0.1, 5.0, 1.0, 4.0) < 50
