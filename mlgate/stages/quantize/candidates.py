@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import onnx
@@ -63,12 +63,12 @@ _SIGNED_ACTIVATIONS: Final = ("tensorrt", "cuda")
 class Candidate:
     """One configuration: a scheme, where its ranges come from, what stays in float.
 
-    Of three layers Conv → Relu, Conv, Gemm, of which the first stays in float and the last keeps
+    "given" is a model of the user's own, `method` its file's name. Of three layers Conv → Relu, Conv, Gemm, of which the first stays in float and the last keeps
     int8 weights and computes in float: `float_nodes` are Conv, Relu and Gemm, `float_weighted` are
     Conv and Gemm, `weight_only` is Gemm.
     """
 
-    scheme: Scheme
+    scheme: Scheme | Literal["given"]
     method: str | None = None
     float_nodes: tuple[str, ...] = ()
     float_weighted: tuple[str, ...] = ()

@@ -1,6 +1,8 @@
 """A cascade: the quantized model answers where it is sure, the source model answers the rest.
 
-The threshold is chosen on the search part and measured on the confirm part, like the winner.
+The threshold is chosen on the search rows and proved on the confirm rows, like the winner: the
+operating point is handed on only when the confirm rows prove that the pair keeps `max_drop`. A
+`max_drop` of 0 cannot be proved by any number of rows: there, no right answer may be lost on them.
 """
 
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from mlgate.errors import StageError
-from mlgate.evidence import canonical, rounded, unmeasured
+from mlgate.evidence import canonical, rounded
 from mlgate.metrics.classification import truth_of
 from mlgate.metrics.scoring import Row, Scoring, Seen, paired, share
 from mlgate.metrics.values import Flags, Floats, answers, probabilities
@@ -32,7 +34,9 @@ def operate(
     """The least share of requests for the source model that keeps the accuracy, and its proof."""
     sure, right_source, right_candidate = _sides(scoring, search)
     factor = len(confirm.reference[scoring.output]) / len(sure)
-    found = None
+    level = 1 - (1 - confidence) * scoring.spent
+    # The safest, where none is foreseen to be proved: the confirm rows decide.
+    found = float(np.quantile(sure, cascade.max_share))
     # Sending a sample on changes something only where the two are not both right.
     for share_ in np.linspace(0, cascade.max_share, 101):
         threshold = float(np.quantile(sure, share_)) if share_ else 0.0
@@ -43,13 +47,6 @@ def operate(
         if low >= -cascade.max_drop or lossless:
             found = threshold
             break
-    if found is None:
-        reason = (
-            f"no threshold keeps the drop within {cascade.max_drop:g} while at most "
-            f"{cascade.max_share:.0%} of the requests reach the source model"
-        )
-        missing = (unmeasured("cascade.accuracy", reason), unmeasured("cascade.share", reason))
-        return Operating(missing, {"reason": reason}, None)
     sure, right_source, right_candidate = _sides(scoring, confirm)
     passed_on = sure < found
     right = np.where(passed_on, right_source, right_candidate)
@@ -57,11 +54,18 @@ def operate(
         *paired(scoring, "cascade.accuracy", right_source, right, {}),
         share(scoring, "cascade.share", passed_on, {}),
     )
+    pairs = Pairs.of(right_source, right)
+    proved = pairs.interval(level)[1] >= -cascade.max_drop
+    if cascade.max_drop == 0:
+        proved = pairs.lost == 0
     point: dict[str, JsonValue] = {
         "threshold": rounded(found),
         "score": "largest probability of the quantized model",
         "share_on_search": rounded(float((_sides(scoring, search)[0] < found).mean())),
     }
+    if not proved:
+        reason = f"the confirm rows do not prove that the pair loses at most {cascade.max_drop:g}"
+        return Operating(rows, {**point, "reason": reason}, None)
     return Operating(rows, point, canonical(point))
 
 

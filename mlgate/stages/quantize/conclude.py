@@ -46,6 +46,7 @@ def whole(
     options = job.options
     given = {
         "model": options.model,
+        "candidate": options.candidate,
         "calibration": options.calibration.dataset if options.calibration else None,
         "evaluation": options.evaluation.dataset if options.evaluation else None,
         "search": options.search.dataset if options.search else None,

@@ -1,6 +1,7 @@
 """What `Evidence.details` says of a search: every candidate, layer and class."""
 
 import math
+from collections.abc import Mapping
 
 from pydantic import JsonValue
 
@@ -10,7 +11,6 @@ from mlgate.metrics.classification import class_names, paired_answers, truth_of
 from mlgate.metrics.scoring import Seen
 from mlgate.stages.quantize import ranges
 from mlgate.stages.quantize.looks import Look
-from mlgate.stages.quantize.prepare import Prepared
 from mlgate.stages.quantize.provenance import instruction_sets
 from mlgate.stages.quantize.search import Search
 from mlgate.stages.quantize.trial import Trial, TrialContext
@@ -19,13 +19,18 @@ from mlgate.statistics.paired import Pairs
 
 
 def details(
-    context: TrialContext, winner: Trial, search: Search, prepared: Prepared, seen: Seen, look: Look
+    context: TrialContext,
+    winner: Trial,
+    search: Search,
+    steps: Mapping[str, str],
+    seen: Seen,
+    look: Look,
 ) -> dict[str, JsonValue]:
     """Everything about the search that no gate reads. No times but the latencies asked for."""
     found: dict[str, JsonValue] = {
         "winner": winner.candidate.name,
         "candidates": [_candidate(trial, context, search) for trial in context.tried],
-        "prepare": dict(prepared.steps),
+        "prepare": dict(steps),
         "splits": {
             name: {"samples": len(samples), "digest": samples.digest()}
             for name, samples in (
@@ -33,6 +38,7 @@ def details(
                 ("search", context.splits.search),
                 ("confirm", context.splits.confirm),
             )
+            if samples is not None
         },
         "rules": dict(context.splits.rules),
         "looks": {
@@ -46,7 +52,7 @@ def details(
     }
     if search.failures:
         found["not_built"] = dict(search.failures)
-    if search.builder.left_in_float:
+    if search.builder is not None and search.builder.left_in_float:
         found["left_in_float"] = dict(search.builder.left_in_float)
     if search.layers:
         found["sensitivity"] = [layer.as_json() for layer in search.layers]
@@ -72,7 +78,7 @@ def _candidate(trial: Trial, context: TrialContext, search: Search) -> JsonValue
         "ended": trial.ended,
         "gates": [f"{r.outcome}: {r.message}" for r in trial.outcomes if r.outcome != "pass"],
     }
-    if method is not None:
+    if method is not None and search.builder is not None and trial.candidate.scheme != "given":
         entry["ranges"] = {
             "method": method,
             "digest": ranges.digest(search.builder.ranges_of(method)),

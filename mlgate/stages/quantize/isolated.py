@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +48,35 @@ def outputs_of(
     if sys.platform != "linux":
         return answer()  # forks are not safe there
     return _in_a_child(answer, name)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Names and types of a model's inputs and outputs."""
+
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+
+
+def ports_of(model: bytes, name: str) -> Ports:
+    """What a model takes and gives. Raises `StageError` when it cannot be loaded."""
+
+    def answer() -> Array:
+        session = Session(model, name=name)
+        sides = (session.inputs, session.outputs)
+        return np.array(
+            [
+                (str(side), port.name, port.dtype)
+                for side, ports in enumerate(sides)
+                for port in ports
+            ]
+        )
+
+    rows = _in_a_child(answer, name) if sys.platform == "linux" else answer()
+    inputs, outputs = (
+        tuple((str(port), str(dtype)) for own, port, dtype in rows if own == side) for side in "01"
+    )
+    return Ports(inputs, outputs)
 
 
 def _in_a_child(answer: Callable[[], Array], name: str) -> Array:

@@ -46,13 +46,15 @@ class Look:
     share: float = 1.0
 
 
-def confirm_looks(gates: Sequence[Gate], confidence: float, rows: Samples) -> tuple[Look, ...]:
+def confirm_looks(
+    gates: Sequence[Gate], confidence: float, rows: Samples, share: float = 1.0
+) -> tuple[Look, ...]:
     """The first where the strictest gate could just be proved, then at most twice as many each.
 
-    One look at all rows where a gate cannot be looked at early, or little could be saved.
+    `share` of each gate's error is the first candidate's. One look at all rows where a gate cannot be looked at early, or little could be saved.
     """
     count = len(rows)
-    least = [_least(gate, confidence, rows) for gate in gates if gate.metric not in _ROWLESS]
+    least = [_least(gate, confidence, rows, share) for gate in gates if gate.metric not in _ROWLESS]
     first = max([_PROMISE, *least]) if least else math.inf
     if first * _WORTH > count:
         return (Look(count),)
@@ -90,13 +92,13 @@ def is_early(metric: str) -> bool:
     return metric in _PROPORTIONS or metric.startswith("accuracy.")
 
 
-def _least(gate: Gate, confidence: float, rows: Samples) -> float:
+def _least(gate: Gate, confidence: float, rows: Samples, spent: float) -> float:
     """Rows that prove the gate at the first look when no answer speaks against it."""
     share = allowed(gate)
     if not is_early(gate.metric) or not 0 < share < 1:
         return math.inf
     alpha = 1 - (gate.confidence or confidence)
-    none = math.log(alpha * _FIRST) / math.log1p(-share)
+    none = math.log(alpha * _FIRST * spent) / math.log1p(-share)
     return math.ceil(math.ceil(none) / _smallest((gate,), rows))
 
 

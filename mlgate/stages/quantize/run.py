@@ -7,7 +7,7 @@ the judge that mlgate uses everywhere. Otherwise the least bad candidate is the 
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -15,12 +15,11 @@ import onnx
 from pydantic import JsonValue
 
 from mlgate.errors import StageError, about
-from mlgate.evidence import Evidence, digest_of, measured
-from mlgate.metrics.classification import names_of, side_of, truth_of
+from mlgate.evidence import Evidence, digest_of
+from mlgate.metrics.classification import truth_of
 from mlgate.metrics.custom import load
 from mlgate.metrics.options import PythonMetric
-from mlgate.metrics.sanity import refuse_misfit
-from mlgate.metrics.scoring import Row, Scoring, Seen
+from mlgate.metrics.scoring import Scoring, Seen
 from mlgate.metrics.tasks import score
 from mlgate.metrics.values import answers
 from mlgate.quantity import seconds
@@ -29,14 +28,14 @@ from mlgate.stages.quantize import details as detailed
 from mlgate.stages.quantize import graph
 from mlgate.stages.quantize.calibrate import calibrate
 from mlgate.stages.quantize.candidates import TOO_LARGE, Candidate, CandidateBuilder, candidates
-from mlgate.stages.quantize.cascade import Operating, operate
 from mlgate.stages.quantize.conclude import (
     judged,
     verdict_details,
     whole,
     written,
 )
-from mlgate.stages.quantize.looks import Look
+from mlgate.stages.quantize.confirm import confirm, counts, outputs_of, refuse_misfit_of, shares_of
+from mlgate.stages.quantize.isolated import ports_of
 from mlgate.stages.quantize.normal import normalised
 from mlgate.stages.quantize.prepare import Prepared, prepare
 from mlgate.stages.quantize.provenance import origin
@@ -44,7 +43,7 @@ from mlgate.stages.quantize.search import Search
 from mlgate.stages.quantize.session import Session
 from mlgate.stages.quantize.spec import Quantize
 from mlgate.stages.quantize.splits import Splits, probe_of, read_splits
-from mlgate.stages.quantize.trial import Trial, TrialContext
+from mlgate.stages.quantize.trial import TrialContext
 from mlgate.stages.quantize.vectors import measure_vectors
 
 # scikit-learn's own operators, which onnxruntime runs in float.
@@ -63,19 +62,21 @@ _CHECKED = 16  # samples on which a step of preparation must change nothing
 
 def measure(job: Job[Quantize]) -> Evidence:
     """Evidence of the search and of its winner. Raises `StageError` when it cannot be measured."""
-    if job.options.vectors is not None:
+    options = job.options
+    if options.vectors is not None:
         return measure_vectors(job, job.confidence)
     began = time.monotonic()
-    model = job.options.model
-    assert model is not None
-    located = job.inputs[model]
+    assert options.model is not None
+    located = job.inputs[options.model]
     path = Path(located.location)
+    idle = False
     with about("model"):
         source = graph.load(path)
         session = Session(path, name=path.name)
-        plain, _ = normalised(source)
-        graph.refuse_quantized(plain)
-        idle = _nothing_to_quantize(job, plain, path.name)
+        if options.searches:
+            plain, _ = normalised(source)
+            graph.refuse_quantized(plain)
+            idle = _nothing_to_quantize(job, plain, path.name)
     splits = read_splits(job, session.inputs)
     context = _context(job, session, graph.size_on_disk(path), splits)
     _refuse_constant(context)
@@ -83,8 +84,96 @@ def measure(job: Job[Quantize]) -> Evidence:
     digest = located.digest or digest_of(path.read_bytes())
     if idle:
         return _passed_through(job, context, splits, path, digest)
-    trial, search, prepared = _searched(job, context, splits, source, digest, began)
-    return _confirmed(job, context, splits, trial, search, prepared, path)
+    given = _given(job, session)
+    deadline = began + min(seconds(options.limits.seconds), 0.8 * job.seconds)
+    if options.searches:
+        search, prepared = _search(job, context, source, digest, given, deadline)
+        schemes = list(candidates(options.schemes, prepared.model))
+        steps = prepared.steps
+    else:
+        search = _only_given(job, context, path, digest, given, deadline)
+        schemes, steps = [], {}
+    entries = [*([given[0]] if given else []), *schemes]
+    shares = shares_of(entries)
+    context.plan(shares[0])
+    found = confirm(job, search, schemes, shares)
+    if found is None:
+        raise _nothing_built(search, source)
+    confirmation, met = found
+    trial = confirmation.trial
+    details = detailed.details(context, trial, search, steps, confirmation.seen, confirmation.look)
+    details["confirmed"] = met
+    details |= verdict_details(confirmation.results, confirmation.refused)
+    if confirmation.operating is not None:
+        details["cascade"] = confirmation.operating.details
+    rows = (*confirmation.rows, *counts(context))
+    outputs = outputs_of(job, confirmation, path.stem, _suffix(trial.candidate))
+    return whole(job, rows, outputs, details)
+
+
+def _given(job: Job[Quantize], source: Session) -> tuple[Candidate, bytes] | None:
+    """The user's own candidate. Raises `StageError` when it does not take what the source takes."""
+    if job.options.candidate is None:
+        return None
+    path = Path(job.inputs[job.options.candidate].location)
+    with about("candidate"):
+        data = _bytes_of(path)
+        # Loaded apart first: what kills onnxruntime must not kill the stage.
+        wanted = ports_of(data, path.name)
+        have = {port.name: port.dtype for port in source.inputs}
+        if dict(wanted.inputs) != have:
+            raise StageError(
+                f"{path.name} takes {_told(dict(wanted.inputs))}, the source {_told(have)}",
+                hint="a candidate has the source's inputs, by name and type",
+            )
+        output = job.options.output or source.outputs[0].name
+        if output not in dict(wanted.outputs):
+            raise StageError(
+                f"{path.name} has no output {output!r}",
+                hint=_nearest(output, list(dict(wanted.outputs)), "its outputs"),
+            )
+    return Candidate("given", path.name), data
+
+
+def _told(ports: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in sorted(ports.items()))
+
+
+def _bytes_of(path: Path) -> bytes:
+    """A model in one piece, its external data included."""
+    model = graph.load(path)
+    if graph.weights_outside(model):
+        raise StageError(
+            f"{path.name} is over 2 GiB and cannot be handed on as one file",
+            hint="a model with its weights outside is not an output yet",
+        )
+    alone = path.stat().st_size == graph.size_on_disk(path)
+    return path.read_bytes() if alone else bytes(model.SerializeToString(deterministic=True))
+
+
+def _only_given(
+    job: Job[Quantize],
+    context: TrialContext,
+    path: Path,
+    digest: str,
+    given: tuple[Candidate, bytes] | None,
+    deadline: float,
+) -> Search:
+    """A search in which nothing is made: one's own candidate is judged."""
+    size = context.source.fixed_batch or job.options.batch_size
+    source = graph.load(path)
+    return Search(
+        context=context,
+        source=bytes(source.SerializeToString(deterministic=True)),
+        folder=path.parent if graph.weights_outside(source) else None,
+        builder=None,
+        origin={"mlgate.source": digest},
+        probe=list(probe_of(context.splits.search, _PROBE).batches(size)),
+        given=given,
+        most_trials=job.options.limits.trials,
+        deadline=deadline,
+        tell=job.tell,
+    )
 
 
 def _context(job: Job[Quantize], session: Session, size: int, splits: Splits) -> TrialContext:
@@ -152,28 +241,23 @@ def _check_labels(context: TrialContext) -> None:
         if samples.labels is not None:
             with about("evaluation", "label"):
                 truth_of(context.scoring, samples.labels, outputs[context.scoring.output])
-    _refuse_misfit(context.scoring, context.search.first())
+    refuse_misfit_of(context.scoring, context.search.first())
 
 
-def _refuse_misfit(scoring: Scoring, source: Seen) -> None:
-    """Where the source is upside down there is nothing to lose, and every gate would hold."""
-    if scoring.task == "classification" and source.labels is not None:
-        truth = truth_of(scoring, source.labels, source.candidate[scoring.output])
-        names = names_of(scoring, source, truth)
-        refuse_misfit("source", truth, side_of(scoring, source.candidate).answers, names)
-
-
-def _searched(
+def _search(
     job: Job[Quantize],
     context: TrialContext,
-    splits: Splits,
     source: onnx.ModelProto,
     digest: str,
-    began: float,
-) -> tuple[Trial, Search, Prepared]:
+    given: tuple[Candidate, bytes] | None,
+    deadline: float,
+) -> tuple[Search, Prepared]:
+    """The model prepared and calibrated, and a search that has not begun."""
     options = job.options
+    rows = context.splits.calibration
+    assert rows is not None
     size = context.source.fixed_batch or options.batch_size
-    probe = list(probe_of(splits.calibration, _PROBE).batches(size))
+    probe = list(probe_of(rows, _PROBE).batches(size))
     few = {name: values[: min(size, _CHECKED)] for name, values in probe[0].items()}
     prepared = prepare(source, options.prepare, few, job.workdir)
     context.inferences += len(next(iter(few.values()))) * (1 + len(prepared.steps))
@@ -183,10 +267,9 @@ def _searched(
     if graph.weights_outside(prepared.model):
         assert options.model is not None
         folder = Path(job.inputs[options.model].location).parent
-    calibration = calibrate(
-        prepared.model, splits.calibration.batches(size), threads=job.threads, folder=folder
-    )
+    calibration = calibrate(prepared.model, rows.batches(size), threads=job.threads, folder=folder)
     context.inferences += calibration.samples
+    context.calibration_passes = 1
     builder = CandidateBuilder(
         model=prepared.model,
         calibration=calibration,
@@ -196,28 +279,24 @@ def _searched(
         workdir=job.workdir,
         folder=folder,
     )
+    settings: dict[str, JsonValue] = {
+        "exclude": list(options.exclude),
+        "prepare": list(options.prepare),
+        "provider": options.provider,
+    }
     search = Search(
         context=context,
+        source=bytes(prepared.model.SerializeToString(deterministic=True)),
+        folder=folder,
         builder=builder,
-        origin=origin(
-            digest,
-            splits.calibration.digest(),
-            size,
-            {
-                "exclude": list(options.exclude),
-                "prepare": list(options.prepare),
-                "provider": options.provider,
-            },
-        ),
+        origin=origin(digest, rows.digest(), size, settings),
         probe=probe,
+        given=given,
         most_trials=options.limits.trials,
-        deadline=began + min(seconds(options.limits.seconds), 0.8 * job.seconds),
+        deadline=deadline,
         tell=job.tell,
     )
-    trial = search.run(list(candidates(options.schemes, prepared.model)))
-    if trial is None:
-        raise _nothing_built(search, prepared.model)
-    return trial, search, prepared
+    return search, prepared
 
 
 def _nothing_built(search: Search, model: onnx.ModelProto) -> StageError:
@@ -249,60 +328,6 @@ def _nothing_built(search: Search, model: onnx.ModelProto) -> StageError:
     return StageError(f"no candidate could be built: {'; '.join(said)}", hint=hint)
 
 
-def _confirmed(
-    job: Job[Quantize],
-    context: TrialContext,
-    splits: Splits,
-    trial: Trial,
-    search: Search,
-    prepared: Prepared,
-    path: Path,
-) -> Evidence:
-    options = job.options
-    session = Session(trial.data, name=trial.candidate.name)
-    look, seen = _looked(job, context, trial, session)
-    _refuse_misfit(context.scoring, seen.of_reference())
-    found = score(context.scoring.spending(look.share), seen)
-    rows: tuple[Row, ...] = (*found, *context.sizes(trial.data))
-    if context.time:
-        rows += context.latency(session, splits.confirm)
-    operating: Operating | None = None
-    if options.cascade is not None:
-        ((_, tuned),) = context.search.compared(session)
-        operating = operate(options.cascade, context.scoring, tuned, seen, context.confidence)
-        rows += operating.rows
-    rows += _counts(context, passes=1)
-    results, refused = judged(job, rows, context.confidence)
-    name = "best_effort" if refused else "model"
-    mark = ".best-effort" if refused else ""
-    file = f"{path.stem}.{_suffix(trial.candidate)}{mark}.onnx"
-    outputs = {name: written(job, file, trial.data)}
-    if operating is not None and operating.data and not refused:
-        point = written(job, f"{path.stem}.cascade.json", operating.data)
-        outputs["cascade"] = point.model_copy(update={"media_type": "application/json"})
-    details = detailed.details(context, trial, search, prepared, seen, look)
-    details |= verdict_details(results, refused)
-    if operating is not None:
-        details["cascade"] = operating.details
-    return whole(job, rows, outputs, details)
-
-
-def _looked(
-    job: Job[Quantize], context: TrialContext, trial: Trial, session: Session
-) -> tuple[Look, Seen]:
-    """The confirm samples, as far as one must look, and the look at which they were enough."""
-    scoring = context.scoring.gated()
-    for look, seen in context.confirm.compared(session):
-        job.tell(
-            Progress(f"confirming {trial.candidate.name}", look.rows, context.confirm.last.rows)
-        )
-        if look == context.confirm.last or context.decided(
-            score(scoring.spending(look.share), seen)
-        ):
-            break
-    return look, seen
-
-
 def _nothing_to_quantize(job: Job[Quantize], model: onnx.ModelProto, name: str) -> bool:
     """Whether there is nothing to do. Raises `StageError` unless `passthrough` allows that."""
     if graph.has_float_weights(model):
@@ -330,18 +355,11 @@ def _nothing_to_quantize(job: Job[Quantize], model: onnx.ModelProto, name: str) 
 def _passed_through(
     job: Job[Quantize], context: TrialContext, splits: Splits, path: Path, digest: str
 ) -> Evidence:
-    model = graph.load(path)
-    if graph.weights_outside(model):
-        raise StageError(
-            f"{path.name} is over 2 GiB and cannot be handed on as one file",
-            hint="leave the stage out: it has nothing to quantize",
-        )
-    alone = path.stat().st_size == graph.size_on_disk(path)
-    data = path.read_bytes() if alone else model.SerializeToString(deterministic=True)
+    data = _bytes_of(path)
     answers_ = context.answers_of(context.source, splits.confirm)
     seen = Seen(answers_, answers_, splits.confirm.labels, splits.confirm.slices)
-    _refuse_misfit(context.scoring, seen)
-    rows = (*score(context.scoring, seen), *context.sizes(data), *_counts(context, passes=0))
+    refuse_misfit_of(context.scoring, seen)
+    rows = (*score(context.scoring, seen), *context.sizes(data), *counts(context))
     results, refused = judged(job, rows, context.confidence)
     details: dict[str, JsonValue] = {"passed_through": True, "source": digest}
     details |= verdict_details(results, refused)
@@ -349,15 +367,9 @@ def _passed_through(
     return whole(job, rows, {"best_effort" if refused else "model": artifact}, details)
 
 
-def _counts(context: TrialContext, *, passes: int) -> tuple[Row, ...]:
-    return (
-        measured("trials", context.trials, unit="count"),
-        measured("calibration_passes", passes, unit="count"),
-        measured("sample_inferences", context.inferences, unit="count"),
-    )
-
-
 def _suffix(candidate: Candidate) -> str:
+    if candidate.scheme == "given":
+        return "candidate"
     return candidate.scheme.removesuffix("-qdq").replace("int8-qdq-", "int8-")
 
 

@@ -9,8 +9,9 @@ shrinks with every trial. Nothing here decides the verdict: that is the confirm 
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 from mlgate.errors import StageError
@@ -38,12 +39,19 @@ _DOUBTFUL: Final = 2.0  # times the budget
 
 @dataclass
 class Search:
-    """One search over the schemes; `layers` and `failures` say afterwards what was done."""
+    """One search over the schemes; `layers` and `failures` say afterwards what was done.
+
+    `source` is the source model, its weights in `folder` if they are large; `given` is a model of
+    the user's own, tried first. Without a `builder` that one is all there is.
+    """
 
     context: TrialContext
-    builder: CandidateBuilder
+    source: bytes
+    folder: Path | None
+    builder: CandidateBuilder | None
     origin: Mapping[str, str]
     probe: Sequence[Feeds]
+    given: tuple[Candidate, bytes] | None
     most_trials: int
     deadline: float
     tell: Callable[[Progress], None]
@@ -51,31 +59,41 @@ class Search:
     failures: dict[str, str] = field(default_factory=dict)
     errors: dict[Candidate, float] = field(default_factory=dict)
     stopped: str | None = None
+    _refused: list[Trial] = field(default_factory=list)
     _reference: Array | None = None
     _last: tuple[Candidate, bytes] | None = None
 
-    def run(self, candidates: Sequence[Candidate]) -> Trial | None:
-        """The first promising trial, else the least bad one; None when nothing could be built."""
+    def promising(self, candidates: Sequence[Candidate]) -> Iterator[Trial]:
+        """Trials that would be confirmed, in order of cost.
+
+        Whoever asks for the next one says that the last was not confirmed: from then on only what
+        errs clearly less is tried.
+        """
         doubtful: list[Candidate] = []
+        if self.given is not None:
+            yield from self._offered(self._try(self.given[0]))
         for candidate in candidates:
             if self._spent():
-                break
+                return
             if candidate.scheme == "int8-qdq-mixed":
-                found = self._mixed()
+                yield from self._mixed()
             elif self._is_doubtful(candidate):
                 doubtful.append(candidate)
-                continue
             else:
-                found = self._try(candidate)
-            if found is not None and found.promising:
-                return found
+                yield from self._offered(self._try(candidate))
         for candidate in sorted(doubtful, key=self.errors.__getitem__):
             if self._spent():
-                break
-            found = self._try(candidate, doubtful=True)
-            if found is not None and found.promising:
-                return found
+                return
+            yield from self._offered(self._try(candidate, doubtful=True))
+
+    def least_bad(self) -> Trial | None:
+        """The trial nearest to what the gates ask for; None when nothing could be built."""
         return min(self.context.tried, key=lambda trial: trial.badness, default=None)
+
+    def _offered(self, trial: Trial | None) -> Iterator[Trial]:
+        if trial is not None and trial.promising:
+            yield trial
+            self._refused.append(trial)
 
     def _spent(self) -> bool:
         if self.context.trials >= self.most_trials:
@@ -124,17 +142,22 @@ class Search:
         if self._last is not None and self._last[0] == candidate:
             return self._last[1]
         try:
-            model = self.builder.build(candidate)
-            data = finished(model, candidate, self.builder, self.origin)
+            data = self._made(candidate)
             self._error(candidate, data)
         except StageError as error:
             self.failures[candidate.name] = error.message
             return None
-        if len(data) >= self.context.source_bytes:
+        if len(data) >= self.context.source_bytes and candidate.scheme != "given":
             self.failures[candidate.name] = TOO_LARGE
             return None
         self._last = candidate, data
         return data
+
+    def _made(self, candidate: Candidate) -> bytes:
+        if self.given is not None and candidate == self.given[0]:
+            return self.given[1]
+        assert self.builder is not None
+        return finished(self.builder.build(candidate), candidate, self.builder, self.origin)
 
     def _worth(self, candidate: Candidate, data: bytes) -> bool:
         """Whether a candidate is clearly nearer to the source than all that have lost."""
@@ -151,14 +174,14 @@ class Search:
         return False
 
     def _lost(self) -> list[Trial]:
-        return [trial for trial in self.context.tried if trial.seen and not trial.promising]
+        lost = [trial for trial in self.context.tried if trial.seen and not trial.promising]
+        return lost + self._refused
 
     def _error(self, candidate: Candidate, data: bytes) -> float:
         """How far the outputs are from the source's on the probe, which has no labels."""
         output, size = self.context.scoring.output, self._probed
         if self._reference is None:
-            source = self.builder.model.SerializeToString(deterministic=True)
-            self._reference = outputs_of(source, self.probe, output, self.builder.folder)
+            self._reference = outputs_of(self.source, self.probe, output, self.folder)
             self.context.inferences += size
         if candidate not in self.errors:
             found = outputs_of(data, self.probe, output, name=candidate.name)
@@ -166,18 +189,19 @@ class Search:
             self.context.inferences += size
         return self.errors[candidate]
 
-    def _mixed(self) -> Trial | None:
+    def _mixed(self) -> Iterator[Trial]:
+        builder = self.builder
+        if builder is None:
+            return
         base = self._base()
-        leaders = tuple(
-            n for n in quantizable(self.builder.model) if n not in self.builder.excluded
-        )
-        beyond = set(self.builder.weight_only_ways) - set(leaders)
+        leaders = tuple(n for n in quantizable(builder.model) if n not in builder.excluded)
+        beyond = set(builder.weight_only_ways) - set(leaders)
         if not leaders or len(leaders) + len(beyond) < 2:
-            return None
-        members = groups(self.builder.model, leaders)
+            return
+        members = groups(builder.model, leaders)
         self.tell(Progress("measuring the sensitivity of layers"))
         self.layers = sensitivities(
-            self.builder,
+            builder,
             base,
             members,
             self.probe,
@@ -187,18 +211,19 @@ class Search:
         models = 1 + sum(1 if layer.stored is None else 2 for layer in self.layers)
         self.context.inferences += models * self._probed
         tried: set[Candidate] = set()
-        most = min([self._budget, *(_NEARER * self.errors[t.candidate] for t in self._lost())])
         for factor in _SHRINKING:
             if self._spent():
-                break
+                return
+            lost = [_NEARER * self.errors[trial.candidate] for trial in self._lost()]
+            most = min([self._budget, *lost])
             candidate = self._within(base, factor * most)
             if candidate is None or candidate in tried:
                 continue
             tried.add(candidate)
             trial = self._try(candidate)
-            if trial is not None and (trial.promising or trial.ended == "too large"):
-                return trial
-        return None
+            yield from self._offered(trial)
+            if trial is not None and trial.ended == "too large":
+                return
 
     def _within(self, base: Candidate, budget: float) -> Candidate | None:
         """The cheapest mix that keeps the error of the whole model within `budget`, as far as seen.

@@ -4,7 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlgate.evidence import Frozen
+from mlgate.evidence import Frozen, rounded
+from mlgate.gate import Gate
 from mlgate.metrics.options import CommandMetric, PythonMetric, Task
 from mlgate.stage import Dataset, Duration, FileInput, ModelInput, Options
 
@@ -53,7 +54,12 @@ class Calibration(Dataset):
 class Cascade(Frozen):
     """The quantized model answers where it is sure, the source model elsewhere."""
 
-    max_drop: float = Field(0.0, ge=0, lt=1, description="Accuracy that the pair may lose.")
+    max_drop: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Accuracy that the pair may lose: a gate on `cascade.accuracy`, unless there is one.",
+    )
     max_share: float = Field(
         0.5, gt=0, le=1, description="Largest share of requests that may reach the source model."
     )
@@ -79,6 +85,11 @@ class Quantize(Options):
     model: ModelInput | None = Field(None, description="The ONNX model to quantize.")
     calibration: Calibration | None = Field(None, description="Rows that show its activations.")
     evaluation: Evaluation | None = Field(None, description="Labelled rows that decide.")
+    candidate: ModelInput | None = Field(
+        None,
+        description="A model of your own (trained for int8, a vendor's, quantized already): it is "
+        "judged against `model` by the same gates. With `schemes`, it is one more entry of the search.",
+    )
     search: Dataset | None = Field(
         None, description="Labelled rows to search on, instead of a part of `evaluation`."
     )
@@ -121,9 +132,31 @@ class Quantize(Options):
     def _one_subject(self) -> Self:
         if (self.model is None) == (self.vectors is None):
             raise ValueError("give either model or vectors")
-        if self.model is not None and (self.calibration is None or self.evaluation is None):
-            missing = "calibration" if self.calibration is None else "evaluation"
-            raise ValueError(f"a model needs {missing}: rows to measure it on")
+        if self.model is None and self.candidate is not None:
+            raise ValueError("a candidate needs the model that it is compared with")
+        if self.model is not None and self.evaluation is None:
+            raise ValueError("a model needs evaluation: rows to measure it on")
+        if self.model is not None and self.searches and self.calibration is None:
+            raise ValueError("a model needs calibration: rows to measure it on")
+        return self
+
+    @property
+    def searches(self) -> bool:
+        """Whether models are made: always, but where one's own candidate is all there is to judge."""
+        return self.candidate is None or bool(self.schemes)
+
+    @model_validator(mode="after")
+    def _cascade_is_gated(self) -> Self:
+        """What a cascade promises is a gate, as if it had been written."""
+        asked = self.cascade
+        if asked is None or asked.max_drop == 0:
+            return self
+        if any(gate.metric == "cascade.accuracy" for gate in self.gates):
+            return self
+        promise = Gate(
+            metric="cascade.accuracy", compared_to="source", max_drop=rounded(asked.max_drop)
+        )
+        object.__setattr__(self, "gates", (*self.gates, promise))
         return self
 
     @property

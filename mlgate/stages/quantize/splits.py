@@ -11,7 +11,7 @@ from mlgate.stage import Dataset, Job, Npz
 from mlgate.stages.quantize.rows import open_rows
 from mlgate.stages.quantize.samples import KEPT_BYTES, Samples, overlap, read_samples, split
 from mlgate.stages.quantize.session import Port
-from mlgate.stages.quantize.spec import Quantize
+from mlgate.stages.quantize.spec import Evaluation, Quantize
 
 _FEWEST: Final = 10
 # Seen once: what is kept must not grow with their number.
@@ -20,9 +20,12 @@ _CALIBRATION_KEPT: Final = 2**20
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint samples. `search` ranks the candidates; `confirm` is met by the winner alone."""
+    """Disjoint samples. `search` ranks the candidates; `confirm` is met by the winner alone.
 
-    calibration: Samples
+    Without `calibration` nothing is made smaller: one's own candidate is judged.
+    """
+
+    calibration: Samples | None
     search: Samples
     confirm: Samples
     rules: dict[str, str]
@@ -35,37 +38,30 @@ def read_splits(job: Job[Quantize], ports: Sequence[Port]) -> Splits:
     role has the rest. Evaluation is split by seeded row hashes within each label.
     """
     options = job.options
-    assert options.calibration is not None
-    assert options.evaluation is not None
     evaluation = options.evaluation
+    assert evaluation is not None
     rules: dict[str, str] = {}
     confirm = _read(job, evaluation, evaluation, ports, "evaluation", slices=evaluation.slices)
-    calibration = _read(
-        job,
-        options.calibration,
-        evaluation,
-        ports,
-        "calibration",
-        limit=options.calibration.samples,
-        seed=evaluation.seed,
-        keep=_CALIBRATION_KEPT,
-    )
+    calibration = _calibration(job, evaluation, ports)
+    search = None
     if options.search is not None:
         search = _read(job, options.search, evaluation, ports, "search", slices=evaluation.slices)
-        if _same_rows(job, options.search, options.calibration):
+        if calibration is not None and _same_rows(job, options.search, options.calibration):
             search = search.without(calibration)
             rules["search"] = "the rows of its file that calibration does not use"
         rules["confirm"] = "all evaluation rows"
         if evaluation.confirm < 1:
             confirm = split(confirm, evaluation.confirm, evaluation.seed)[1]
             rules["confirm"] = f"{evaluation.confirm:g} of the evaluation rows by row hash"
-    if _same_rows(job, evaluation, options.calibration):
+    if calibration is not None and _same_rows(job, evaluation, options.calibration):
         confirm = confirm.without(calibration)
         rules["evaluation"] = "the rows of its file that calibration does not use"
-    elif overlap(calibration, confirm) and options.duplicates == "drop":
-        rules["duplicates"] = f"{overlap(calibration, confirm)} calibration rows dropped"
-        calibration = calibration.without(confirm)
-    if options.search is None:
+    elif calibration is not None and options.duplicates == "drop":
+        shared = overlap(calibration, confirm)
+        if shared:
+            rules["duplicates"] = f"{shared} calibration rows dropped"
+            calibration = calibration.without(confirm)
+    if search is None:
         search, confirm = split(confirm, evaluation.confirm, evaluation.seed)
         rules["split"] = (
             f"confirm has {evaluation.confirm:g} of the evaluation rows, by row hash within each "
@@ -73,9 +69,29 @@ def read_splits(job: Job[Quantize], ports: Sequence[Port]) -> Splits:
         )
     elif options.duplicates == "drop":
         search = search.without(confirm)
-        calibration = calibration.without(search)
-    _disjoint({"calibration": calibration, "search": search, "confirm": confirm})
+        if calibration is not None:
+            calibration = calibration.without(search)
+    named = {"calibration": calibration, "search": search, "confirm": confirm}
+    _disjoint({name: samples for name, samples in named.items() if samples is not None})
     return Splits(calibration, search, confirm, rules)
+
+
+def _calibration(
+    job: Job[Quantize], evaluation: Evaluation, ports: Sequence[Port]
+) -> Samples | None:
+    given = job.options.calibration
+    if given is None or not job.options.searches:
+        return None
+    return _read(
+        job,
+        given,
+        evaluation,
+        ports,
+        "calibration",
+        limit=given.samples,
+        seed=evaluation.seed,
+        keep=_CALIBRATION_KEPT,
+    )
 
 
 def _read(
@@ -117,7 +133,9 @@ def _read(
         )
 
 
-def _same_rows(job: Job[Quantize], a: Dataset, b: Dataset) -> bool:
+def _same_rows(job: Job[Quantize], a: Dataset, b: Dataset | None) -> bool:
+    if b is None:
+        return False
     where = [(job.inputs[d.dataset].location, d.filter) for d in (a, b)]
     return where[0] == where[1]
 

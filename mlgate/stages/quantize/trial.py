@@ -80,24 +80,29 @@ class TrialContext:
     seed: int
     inferences: int = 0
     trials: int = 0
+    calibration_passes: int = 0
+    share: float = 1.0  # of each gate's error, for the candidate that is next to be confirmed
     tried: list[Trial] = field(default_factory=list)
     search: Blocks = field(init=False)
     confirm: Blocks = field(init=False)
 
     def __post_init__(self) -> None:
-        search, confirm = self.splits.search, self.splits.confirm
-        looks = (
-            ((Look(len(search)),), (Look(len(confirm)),))
-            if self.whole
-            else (
-                search_looks(self.gates, search),
-                confirm_looks(self.gates, self.confidence, confirm),
-            )
-        )
-        self.search, self.confirm = (
-            Blocks(samples, planned, self.seed, self.source, self.answers_of, self.scoring.output)
-            for samples, planned in zip((search, confirm), looks, strict=True)
-        )
+        search = self.splits.search
+        looks = (Look(len(search)),) if self.whole else search_looks(self.gates, search)
+        self.search = self._blocks(search, looks)
+        self.plan(self.share)
+
+    def plan(self, share: float) -> None:
+        """Plan the looks at the confirm rows; `share` of each gate's error is the first candidate's."""
+        self.share = share
+        confirm = self.splits.confirm
+        looks: tuple[Look, ...] = (Look(len(confirm)),)
+        if not self.whole:
+            looks = confirm_looks(self.gates, self.confidence, confirm, share)
+        self.confirm = self._blocks(confirm, looks)
+
+    def _blocks(self, samples: Samples, looks: tuple[Look, ...]) -> Blocks:
+        return Blocks(samples, looks, self.seed, self.source, self.answers_of, self.scoring.output)
 
     @property
     def allowed(self) -> float:
@@ -130,7 +135,7 @@ class TrialContext:
             ),
         )
 
-    def latency(self, session: Session, samples: Samples) -> tuple[Row, ...]:
+    def latency(self, session: Session, samples: Samples, share: float = 1.0) -> tuple[Row, ...]:
         """Latency rows, the source and the candidate measured in turns on the same batch."""
         feeds = next(self.batches(session, samples))
         wanted = session.fixed_batch
@@ -138,7 +143,7 @@ class TrialContext:
             feeds = {name: np.resize(v, (wanted, *v.shape[1:])) for name, v in feeds.items()}
         times = latencies_ms({"source": self.source, "candidate": session}, feeds, rounds=_ROUNDS)
         self.inferences += 2 * (_ROUNDS + 5) * len(next(iter(feeds.values())))
-        return _latency_rows(times, self.scoring.confidences)
+        return _latency_rows(times, self.scoring.spending(share).levels)
 
     def try_out(self, candidate: Candidate, data: bytes, *, doubtful: bool = False) -> Trial:
         """Size, then latency, then accuracy with early stopping; remembered in `tried`.
@@ -176,7 +181,7 @@ class TrialContext:
         good, ended, last = False, "would not be confirmed", self.search.last
         for look, seen in self.search.compared(session):
             foreseen = scoring.foreseeing(len(self.confirm) / look.rows)
-            found = score(foreseen.spending(self.confirm.last.share), seen)
+            found = score(foreseen.spending(self.confirm.last.share * self.share), seen)
             outcomes = self.judged(rows + found, None)
             good = _hold(outcomes) and may_promise(look, last, doubtful=doubtful)
             if good:
@@ -239,7 +244,9 @@ def _hold(results: Sequence[GateResult]) -> bool:
     return all(result.rank <= Outcome.WARN for result in results)
 
 
-def _latency_rows(times: Mapping[str, Array], confidences: tuple[float, ...]) -> tuple[Row, ...]:
+def _latency_rows(
+    times: Mapping[str, Array], levels: Sequence[tuple[float, float]]
+) -> tuple[Row, ...]:
     """Rows from milliseconds per round [rounds] of both models, paired by round."""
     source, candidate = times["source"], times["candidate"]
     rounds = len(source)
@@ -249,13 +256,15 @@ def _latency_rows(times: Mapping[str, Array], confidences: tuple[float, ...]) ->
     )
 
     def bounds(values: Array, center: float) -> tuple[Interval, ...]:
-        return percentiles(values, center, rounds, confidences)
+        found = percentiles(values, center, rounds, [level for _, level in levels])
+        # None where the draws have no finite values.
+        return tuple((c, *ends[1:]) for (c, _), ends in zip(levels, found, strict=False))
 
-    level = bounds(draws[:, 1], after)
+    absolute = bounds(draws[:, 1], after)
     change = bounds(draws[:, 1] - draws[:, 0], after - before)
     ratio = bounds(draws[:, 1] / draws[:, 0], after / before)
     return (
-        measured("latency_ms.p50", after, unit="ms", bounds=level, n=rounds),
+        measured("latency_ms.p50", after, unit="ms", bounds=absolute, n=rounds),
         measured(
             "speedup",
             before / after,

@@ -12,12 +12,14 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlgate.errors import StageError
+from mlgate.stages.quantize.session import first_line
 
 Floats = NDArray[np.float32]
 Kind = Literal["pq", "aware"]
@@ -79,11 +81,18 @@ class Codes:
         return np.asarray(rotated @ axes.T + self.arrays["center"], dtype=np.float32)
 
 
-def read_codes(data: bytes) -> Codes:
-    """Codes as `Codes.file` wrote them; never unpickles."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    kind = str(arrays.pop("kind"))
+def read_codes(file: Path | str | bytes) -> Codes:
+    """Codes as `Codes.file` wrote them, from a file or its bytes; never unpickles.
+
+    `read_codes("index.npz").decode()` is the matrix. Raises `StageError` for another file.
+    """
+    name = "the index" if isinstance(file, bytes) else Path(file).name
+    try:
+        with np.load(io.BytesIO(file) if isinstance(file, bytes) else file) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        kind = str(arrays.pop("kind"))
+    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise StageError(f"{name} holds no codes: {first_line(error)}") from None
     if kind not in ("pq", "aware"):
         raise StageError(f"{kind!r} is not a kind of codes")
     return Codes("pq" if kind == "pq" else "aware", arrays)

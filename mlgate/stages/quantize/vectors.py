@@ -5,7 +5,7 @@ search). As with models, candidates are ranked on one part of the queries, and t
 meets the other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +15,12 @@ from pydantic import JsonValue
 
 from mlgate.errors import StageError
 from mlgate.evidence import Comparison, Evidence, digest_of, measured, rounded
-from mlgate.gate import Outcome, judge
+from mlgate.gate import GateResult, Outcome, judge
 from mlgate.metrics.scoring import Row
 from mlgate.metrics.values import shared
 from mlgate.stage import Job, Progress
 from mlgate.stages.quantize.conclude import judged, verdict_details, whole, written
+from mlgate.stages.quantize.confirm import SHARES
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Quantize, Vectors
 from mlgate.stages.quantize.trial import evidence_of
@@ -68,25 +69,52 @@ def measure_vectors(job: Job[Quantize], confidence: float) -> Evidence:
         vectors, queries = _unit(vectors), _unit(queries)
     search, confirm = _parts(queries, options)
     wanted = nearest(vectors, search, options)
-    tried = _searched(job, vectors, search, wanted, full_bytes, len(confirm), confidence)
-    good = [coded for coded in tried if coded.promising]
-    # Without a promising one, the best recall is the best effort.
-    winner = good[0] if good else max(tried, key=lambda c: (float(c.recall.mean()), -len(c.data)))
     truth = nearest(vectors, confirm, options)
-    found = shared(truth, nearest(winner.codes.decode(), confirm, options))
-    rows = _rows(found, winner.data, full_bytes, options.k, job.confidences, 1.0)
-    rows += (measured("trials", len(tried), unit="count"),)
-    results, refused = judged(job, rows, confidence)
+    candidates = _Search(job, vectors, search, wanted, full_bytes, len(confirm), confidence)
+    proved: list[_Proof] = []
+    for share in SHARES:
+        winner = candidates.next(share)
+        if winner is None:
+            break
+        found = shared(truth, nearest(winner.codes.decode(), confirm, options))
+        levels = _levels(job.confidences, share)
+        rows = _rows(found, winner.data, full_bytes, options.k, levels, 1.0)
+        rows += (measured("trials", len(candidates.tried), unit="count"),)
+        results, refused = judged(job, rows, confidence)
+        proved.append(_Proof(winner, share, rows, results, refused))
+        if refused is None or not winner.promising:
+            break
+    # Without one that is proved, the best recall is the best effort.
+    best = min(proved, key=lambda p: (sum(r.rank for r in p.results), -p.coded.recall.mean()))
+    winner = best.coded
     artifact = written(job, f"{winner.name.replace(' ', '.')}.npz", winner.data)
     artifact = artifact.model_copy(update={"media_type": "application/zip"})
     details: dict[str, JsonValue] = {
         "winner": winner.name,
-        "candidates": [_told(coded, full_bytes) for coded in tried],
+        "candidates": [_told(coded, full_bytes) for coded in candidates.tried],
+        "confirmed": [proof.as_json() for proof in proved],
         "vectors": {"count": len(vectors), "dimensions": vectors.shape[1]},
         "queries": {"search": len(search), "confirm": len(confirm), "seed": options.seed},
     }
-    details |= verdict_details(results, refused)
-    return whole(job, rows, {"best_effort" if refused else "index": artifact}, details)
+    details |= verdict_details(best.results, best.refused)
+    return whole(job, best.rows, {"best_effort" if best.refused else "index": artifact}, details)
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """What came of one candidate on the confirm queries, at a `share` of each gate's error."""
+
+    coded: Coded
+    share: float
+    rows: tuple[Row, ...]
+    results: tuple[GateResult, ...]
+    refused: str | None
+
+    def as_json(self) -> JsonValue:
+        found: dict[str, JsonValue] = {"name": self.coded.name, "share": rounded(self.share)}
+        if self.refused is not None:
+            found["refused"] = self.refused
+        return found
 
 
 def nearest(vectors: Floats, queries: Floats, options: Vectors) -> Index:
@@ -108,45 +136,69 @@ def nearest(vectors: Floats, queries: Floats, options: Vectors) -> Index:
     return np.concatenate(found)
 
 
-def _searched(
-    job: Job[Quantize],
-    vectors: Floats,
-    search: Floats,
-    wanted: Index,
-    full_bytes: int,
-    confirm_count: int,
-    confidence: float,
-) -> list[Coded]:
-    """Candidates from small to large, until one is promising."""
-    options = job.options.vectors
-    assert options is not None
-    rotation = Rotation.of(vectors)
-    tried: list[Coded] = []
-    for size in sizes(vectors.shape[1]):
-        for kind in _KINDS:
-            if kind == "pq":
-                codes = product_codes(vectors, rotation, size, options.seed)
-            else:
-                codes = aware_codes(vectors, rotation, size)
-            recall = shared(wanted, nearest(codes.decode(), search, options))
-            data = codes.file()
-            factor = confirm_count / len(search)
-            rows = _rows(recall, data, full_bytes, options.k, job.confidences, factor)
-            evidence = evidence_of(rows)
-            good = all(
-                judge(gate, evidence, confidence=confidence).rank <= Outcome.WARN
-                for gate in job.options.gates
-                if gate.severity == "fail" and gate.metric != "trials"
-            )
-            tried.append(Coded(f"{kind} {size} bytes", codes, data, recall, good))
-            job.tell(
-                Progress(f"{kind}, {size} bytes a vector: recall@{options.k} {recall.mean():.3f}")
-            )
-        if any(coded.promising for coded in tried):
-            # Of one size both kinds were tried: the better one wins.
-            tried.sort(key=lambda c: (not c.promising, -float(c.recall.mean()), len(c.data)))
-            break
-    return tried
+@dataclass
+class _Search:
+    """Candidates from small to large, made as they are asked for."""
+
+    job: Job[Quantize]
+    vectors: Floats
+    search: Floats
+    wanted: Index
+    full_bytes: int
+    confirm_count: int
+    confidence: float
+    tried: list[Coded] = field(default_factory=list)
+    _sizes: list[int] | None = None
+    _rotation: Rotation | None = None
+
+    def next(self, share: float) -> Coded | None:
+        """The smallest promising one that was not asked for yet.
+
+        Of one size both kinds are tried, and the better one wins. When none is promising, the one
+        with the best recall, unless another was promising before.
+        """
+        if self._sizes is None:
+            self._sizes = list(sizes(self.vectors.shape[1]))
+            self._rotation = Rotation.of(self.vectors)
+        first = not any(coded.promising for coded in self.tried)
+        while self._sizes:
+            size = self._sizes.pop(0)
+            made = [self._made(kind, size, share) for kind in _KINDS]
+            self.tried.extend(made)
+            good = [coded for coded in made if coded.promising]
+            if good:
+                return max(good, key=lambda coded: (float(coded.recall.mean()), -len(coded.data)))
+        if not first:
+            return None
+        return max(self.tried, key=lambda c: (float(c.recall.mean()), -len(c.data)))
+
+    def _made(self, kind: Kind, size: int, share: float) -> Coded:
+        options = self.job.options.vectors
+        assert options is not None
+        assert self._rotation is not None
+        if kind == "pq":
+            codes = product_codes(self.vectors, self._rotation, size, options.seed)
+        else:
+            codes = aware_codes(self.vectors, self._rotation, size)
+        recall = shared(self.wanted, nearest(codes.decode(), self.search, options))
+        data = codes.file()
+        factor = self.confirm_count / len(self.search)
+        levels = _levels(self.job.confidences, share)
+        evidence = evidence_of(_rows(recall, data, self.full_bytes, options.k, levels, factor))
+        good = all(
+            judge(gate, evidence, confidence=self.confidence).rank <= Outcome.WARN
+            for gate in self.job.options.gates
+            if gate.severity == "fail" and gate.metric != "trials"
+        )
+        self.job.tell(
+            Progress(f"{kind}, {size} bytes a vector: recall@{options.k} {recall.mean():.3f}")
+        )
+        return Coded(f"{kind} {size} bytes", codes, data, recall, good)
+
+
+def _levels(confidences: tuple[float, ...], share: float) -> tuple[tuple[float, float], ...]:
+    """(the confidence an interval stands for, the level that it is worked out at)."""
+    return tuple((c, 1 - (1 - c) * share) for c in confidences)
 
 
 def _rows(
@@ -154,12 +206,13 @@ def _rows(
     data: bytes,
     full_bytes: int,
     k: int,
-    confidences: tuple[float, ...],
+    levels: tuple[tuple[float, float], ...],
     projected: float,
 ) -> tuple[Row, ...]:
     center = float(recall.mean())
     draws = resample([lambda index: float(recall[index].mean())], len(recall))
-    bounds = percentiles(draws[:, 0], center, len(recall), confidences, projected)
+    found = percentiles(draws[:, 0], center, len(recall), [at for _, at in levels], projected)
+    bounds = [(c, *ends[1:]) for (c, _), ends in zip(levels, found, strict=False)]
     return (
         measured("recall_at_k", center, labels={"k": k}, bounds=bounds, n=len(recall)),
         measured("size_bytes", len(data), unit="B"),

@@ -74,7 +74,9 @@ def test_confirming_stops_at_the_look_that_decides_and_reports_its_interval(
     (bounds,) = accuracy.difference
     paired = told(evidence, "paired")
     pairs = Pairs(paired["lost"], paired["won"], paired["samples"])
-    _, low, high = pairs.interval(1 - 0.05 * shares[accuracy.n])
+    _, low, high = pairs.interval(
+        1 - 0.05 * shares[accuracy.n] * told(evidence, "confirmed")[0]["share"]
+    )
     assert bounds.confidence == 0.95
     assert (bounds.low, bounds.high) == pytest.approx((low, high))
 
