@@ -176,6 +176,9 @@ class _Parser:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             assert mark is not None
+            if "nesting depth" in str(error.problem):  # newer libyaml has a bound of its own
+                self._too_deep(mark)
+                return None
             context = f" ({error.context})" if error.context else ""
             self.problem("MG101", f"not YAML: {error.problem}{context}", mark)
         except yaml.reader.ReaderError as error:
