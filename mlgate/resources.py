@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-_PACKAGED: Final = Path(__file__).parent / "data"
-_CHECKOUT: Final = Path(__file__).parent.parent
+_PACKAGED: Final = Path(__file__).parent / "templates"
+_CHECKOUT: Final = Path(__file__).parent.parent / "templates"
 
-TEMPLATES: Final = (_PACKAGED if _PACKAGED.exists() else _CHECKOUT) / "templates"
+TEMPLATES: Final = _PACKAGED if _PACKAGED.exists() else _CHECKOUT

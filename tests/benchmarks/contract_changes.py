@@ -14,10 +14,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlgate.data.table import connect, open_table
 from mlgate.stages.validate.contracts.compatibility import MODES, check_versions
 from mlgate.stages.validate.contracts.conformance import check_data, check_table
 from mlgate.stages.validate.contracts.contract import Column, Contract, load
-from mlgate.stages.validate.dataset.table import connect, open_table
 from tests.stages.validate.contracts.test_compatibility import CHANGES, column, contract
 
 

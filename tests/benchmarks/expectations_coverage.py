@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlgate.stages.validate.dataset.table import connect, open_table
+from mlgate.data.table import connect, open_table
 from mlgate.stages.validate.expectations.batches import open_batch
 from mlgate.stages.validate.expectations.outcomes import ExpectationResult, run_suite
 from mlgate.stages.validate.expectations.suites import load_suite

@@ -134,7 +134,7 @@ def peak() -> float:
 
 
 def ours(engine: str, files: str, memory: int, threads: int) -> Callable[[], list[Any]]:
-    from mlgate.stages.validate.dataset.table import connect, open_table
+    from mlgate.data.table import connect, open_table
     from mlgate.stages.validate.expectations.batches import open_batch
     from mlgate.stages.validate.expectations.outcomes import run_suite
     from mlgate.stages.validate.expectations.suites import load_suite

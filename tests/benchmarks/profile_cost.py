@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
 
-from mlgate.stages.validate.dataset.table import connect, open_table
+from mlgate.data.table import connect, open_table
 from mlgate.stages.validate.drift import profiling
 from mlgate.stages.validate.drift.comparison import compare
 

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlgate.data.footers import footers
+from mlgate.data.table import Table, quoted, reading
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.footers import footers
-from mlgate.stages.validate.dataset.table import Table, quoted, reading
 
 _TOLERATED: Final = timedelta(minutes=1)
 """How far clocks may be apart before a time in the future is an error."""

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mlgate.data.table import Table, quoted, reading
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.table import Table, quoted, reading
 from mlgate.stages.validate.drift.profile import Categorical, Ordered, Profile, Withheld
 from mlgate.stages.validate.drift.profiling import number
 from mlgate.statistics.distances import Statistic, normal

@@ -9,8 +9,8 @@ from difflib import get_close_matches
 
 import pyarrow as pa
 
+from mlgate.data.table import Table, quoted, reading
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.table import Table, quoted, reading
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from mlgate.data.table import Table, connect, open_table, quoted
 from mlgate.errors import StageError, about
 from mlgate.evidence import (
     Artifact,
@@ -27,7 +28,6 @@ from mlgate.stages.validate.contracts import contract as contracts
 from mlgate.stages.validate.contracts.compatibility import Change, check_versions
 from mlgate.stages.validate.contracts.conformance import check_table
 from mlgate.stages.validate.contracts.contract import Contract
-from mlgate.stages.validate.dataset.table import Table, connect, open_table, quoted
 from mlgate.stages.validate.drift import comparison as drifts
 from mlgate.stages.validate.drift import profile as profiles
 from mlgate.stages.validate.drift.profile import Profile

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from mlgate.data.table import Table, quoted, reading
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.table import Table, quoted, reading
 
 
 @dataclass(frozen=True)

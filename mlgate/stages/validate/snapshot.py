@@ -13,10 +13,10 @@ from typing import IO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlgate.data import row_digest
+from mlgate.data.location import Location, locate
+from mlgate.data.table import Table, reading
 from mlgate.evidence import Digest, canonical, digest_of
-from mlgate.stages.validate import row_digest
-from mlgate.stages.validate.dataset.location import Location, locate
-from mlgate.stages.validate.dataset.table import Table, reading
 
 SCHEMA: Final = "mlgate/snapshot/v1"
 _CHUNK: Final = 1 << 20

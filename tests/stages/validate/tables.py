@@ -7,7 +7,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlgate.stages.validate.dataset.table import Table, connect, open_table
+from mlgate.data.table import Table, connect, open_table
 
 
 class Tables:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlgate.stages.validate import row_digest
+from mlgate.data import row_digest
 from mlgate.stages.validate.snapshot import snapshot
 from tests.stages.validate.tables import Tables
 

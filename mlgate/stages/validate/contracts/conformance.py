@@ -5,10 +5,10 @@ from difflib import get_close_matches
 
 import pyarrow as pa
 
+from mlgate.data.footers import footers
+from mlgate.data.table import Table, quoted, reading
 from mlgate.stages.validate.contracts.compatibility import Change, compare
 from mlgate.stages.validate.contracts.contract import Column, Contract
-from mlgate.stages.validate.dataset.footers import footers
-from mlgate.stages.validate.dataset.table import Table, quoted, reading
 
 _TEXT_FORMATS = ("csv", "jsonl")
 

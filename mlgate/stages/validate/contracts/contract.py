@@ -12,10 +12,10 @@ import pyarrow as pa
 from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from mlgate import document
+from mlgate.data import arrow_types
 from mlgate.errors import MlgateError, StageError
 from mlgate.evidence import Frozen
 from mlgate.stages.validate.contracts import odcs
-from mlgate.stages.validate.dataset import arrow_types
 
 SCHEMA: Final = "mlgate/contract/v1"
 _LISTED = 20

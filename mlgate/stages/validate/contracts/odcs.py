@@ -14,7 +14,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from mlgate.stages.validate.dataset import arrow_types
+from mlgate.data import arrow_types
 
 Path = tuple[str | int, ...]
 Problem = tuple[Path, str]

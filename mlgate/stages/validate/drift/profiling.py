@@ -9,9 +9,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from mlgate.data.table import Table, quoted, reading
 from mlgate.errors import StageError
 from mlgate.evidence import Digest
-from mlgate.stages.validate.dataset.table import Table, quoted, reading
 from mlgate.stages.validate.drift.binning import edges, frequent
 from mlgate.stages.validate.drift.profile import (
     Categorical,

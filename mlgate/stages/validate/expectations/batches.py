@@ -14,8 +14,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 import mlgate.stages.validate.expectations.duckdb_text_metrics  # noqa: F401 - installs its providers
+from mlgate.data.table import ROW, Table
 from mlgate.errors import MissingPackage, StageError
-from mlgate.stages.validate.dataset.table import ROW, Table
 from mlgate.stages.validate.expectations.duckdb_engine import (
     DuckDBExecutionEngine,
     SqlExecutionEngine,

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Engine, IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.pool import NullPool
 
-from mlgate.stages.validate.dataset.table import Table
+from mlgate.data.table import Table
 from mlgate.stages.validate.expectations.gx import MetricConfiguration, SqlAlchemyExecutionEngine
 
 _NUMBERS: Final = itertools.count()

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from mlgate.stages.validate.dataset.table import quoted
+from mlgate.data.table import quoted
 from mlgate.stages.validate.expectations import quantiles
 from mlgate.stages.validate.expectations.duckdb_engine import DuckDBExecutionEngine
 from mlgate.stages.validate.expectations.gx import (

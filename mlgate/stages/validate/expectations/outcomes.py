@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final, Literal
 
+from mlgate.data.reading import without_values
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.reading import without_values
 from mlgate.stages.validate.expectations.batches import Batch, has_value
 from mlgate.stages.validate.expectations.gx import MetricConfiguration, quietly
 from mlgate.stages.validate.expectations.plain_values import plain

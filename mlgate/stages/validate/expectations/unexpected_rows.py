@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from mlgate.stages.validate.dataset.table import ROW
+from mlgate.data.table import ROW
 from mlgate.stages.validate.expectations.batches import Batch
 from mlgate.stages.validate.expectations.gx import MetricConfiguration, get_metric_kwargs
 from mlgate.stages.validate.expectations.suites import SuiteEntry

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlgate.data import arrow_types
 from mlgate.errors import StageError
 from mlgate.stages.validate.contracts.contract import Column, Contract, load
-from mlgate.stages.validate.dataset import arrow_types
 
 GOOD: dict[str, object] = {
     "schema": "mlgate/contract/v1",

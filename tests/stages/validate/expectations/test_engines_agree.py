@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlgate.stages.validate.dataset.table import connect, open_table
+from mlgate.data.table import connect, open_table
 from mlgate.stages.validate.expectations.batches import open_batch, open_sql, spark_session
 from mlgate.stages.validate.expectations.outcomes import ExpectationResult, run_suite
 from mlgate.stages.validate.expectations.suites import load_suite

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mlgate.data.table import connect, open_table
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.table import connect, open_table
 from mlgate.stages.validate.expectations.batches import Batch, open_batch, open_sql
 from mlgate.stages.validate.expectations.outcomes import ExpectationResult, run_suite
 from mlgate.stages.validate.expectations.plain_values import plain
@@ -275,7 +275,7 @@ from pathlib import Path
 from mlgate.stages.validate.expectations.batches import open_batch
 from mlgate.stages.validate.expectations.outcomes import run_suite
 from mlgate.stages.validate.expectations.suites import load_suite
-from mlgate.stages.validate.dataset.table import connect, open_table
+from mlgate.data.table import connect, open_table
 from tests.stages.validate.expectations.gx_cases import CASES, SHARES
 written = [one for one in CASES if "kl_divergence" not in one["type"]]
 with connect(memory=None, threads=2, spill=Path(sys.argv[1])) as connection:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlgate.stages.validate.dataset.table import connect
+from mlgate.data.table import connect
 from mlgate.stages.validate.expectations import quantiles
 from mlgate.stages.validate.expectations.quantiles import Source
 

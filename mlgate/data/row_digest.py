@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlgate.data.table import Table, quoted, reading
 from mlgate.errors import StageError
 from mlgate.evidence import Digest, canonical, digest_of
-from mlgate.stages.validate.dataset.table import Table, quoted, reading
 
 Words = NDArray[np.uint64]
 

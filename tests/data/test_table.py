@@ -11,8 +11,8 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from mlgate.data.table import ROW, Table, connect, open_table, reading
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.table import ROW, Table, connect, open_table, reading
 
 NAN = float("nan")
 ROWS = pa.table({"a": [1, 2, 3], "b": [1.5, NAN, None], "s": ["x", "y", None]})

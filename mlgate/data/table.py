@@ -11,11 +11,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from mlgate.data.location import Format, Location, locate, shown
+from mlgate.data.readers import ROW, check_names, relation
+from mlgate.data.reading import quoted, reading
+from mlgate.data.row_filter import checked
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.location import Format, Location, locate, shown
-from mlgate.stages.validate.dataset.readers import ROW, check_names, relation
-from mlgate.stages.validate.dataset.reading import quoted, reading
-from mlgate.stages.validate.dataset.row_filter import checked
 
 __all__ = ["ROW", "Table", "connect", "open_table", "quoted", "reading"]
 

@@ -2,7 +2,7 @@
 
 import pyarrow.parquet as pq
 
-from mlgate.stages.validate.dataset.table import Table, reading
+from mlgate.data.table import Table, reading
 
 
 def footers(table: Table) -> dict[str, pq.FileMetaData] | None:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from mlgate.data.location import Location, shown
+from mlgate.data.reading import literal, quoted, reading, without_values
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.location import Location, shown
-from mlgate.stages.validate.dataset.reading import literal, quoted, reading, without_values
 
 ROW: Final = "mlgate row number"
 _HEADER_BYTES: Final = 1 << 20

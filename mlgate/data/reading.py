@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import duckdb
 import pyarrow as pa
 
+from mlgate.data.location import shown
 from mlgate.errors import StageError
-from mlgate.stages.validate.dataset.location import shown
 
 
 def quoted(name: str) -> str:
