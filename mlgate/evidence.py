@@ -152,20 +152,28 @@ def artifact(path: Path, media_type: str = "application/octet-stream") -> Artifa
     )
 
 
-class Evidence(Frozen):
+class Measured(Frozen):
+    """What only a stage knows of its run: this it returns, and the spine makes Evidence of it.
+
+    `outputs` are keyed by port; `details` is the stage's own account, which renderers may show and
+    gates never read.
+    """
+
+    measurements: tuple[Measurement, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    outputs: dict[str, Artifact] = {}
+    details: dict[str, JsonValue] = {}
+
+
+class Evidence(Measured):
     """Everything that one run of one stage observed and produced.
 
-    `inputs` and `outputs` are keyed by port; `tools` are the versions that took part; `details`
-    is the stage's own account, which renderers may show and gates never read.
+    `inputs` are keyed by port, as `outputs` are; `tools` are the versions that took part.
     """
 
     uses: str
     inputs: dict[str, Digest]
-    measurements: tuple[Measurement, ...] = ()
-    comparisons: tuple[Comparison, ...] = ()
-    outputs: dict[str, Artifact] = {}
     tools: dict[str, str] = {}
-    details: dict[str, JsonValue] = {}
 
 
 def measured(

@@ -19,7 +19,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from mlgate.evidence import Bounds, Comparison, Evidence, Frozen, Measurement, rounded
+from mlgate.evidence import Bounds, Comparison, Frozen, Measured, Measurement, rounded
 from mlgate.quantity import UNITS, Quantity
 
 
@@ -112,8 +112,10 @@ class Gate(Frozen):
     min: Limit | None = Field(None, description="Smallest value that passes.")
     max: Limit | None = Field(None, description="Largest value that passes.")
     equals: Limit | None = Field(None, description="The only value that passes.")
-    compared_to: Literal["source", "baseline", "stable"] | None = Field(
-        None, description="Judge the change against this reference instead of the value."
+    compared_to: str | None = Field(
+        None,
+        min_length=1,
+        description="Judge the change against this reference instead of the value.",
     )
     max_drop: Allowance | None = Field(
         None, description="Largest fall below the reference: a number, or a percentage of it."
@@ -136,7 +138,9 @@ class Gate(Frozen):
         absolute = [n for n in ("min", "max", "equals") if getattr(self, n) is not None]
         relative = [n for n in ("max_drop", "max_increase") if getattr(self, n) is not None]
         if self.compared_to is None and relative:
-            raise ValueError(f"{relative[0]} needs compared_to: source, baseline or stable")
+            raise ValueError(
+                f"{relative[0]} needs compared_to: a reference that the stage measures"
+            )
         if self.compared_to is not None and absolute:
             raise ValueError(f"{absolute[0]} is absolute: leave it out, or leave out compared_to")
         if not absolute and not relative:
@@ -205,7 +209,7 @@ class _Finding:
     high: float | None = None
 
 
-def judge(gate: Gate, evidence: Evidence, *, confidence: float) -> GateResult:
+def judge(gate: Gate, evidence: Measured, *, confidence: float) -> GateResult:
     """Judge `gate` on `evidence`; `confidence` is used where the gate states none. Pure."""
     level = gate.confidence or confidence
     where = {key: _label(value) for key, value in gate.where.items()}
@@ -241,7 +245,7 @@ def judge(gate: Gate, evidence: Evidence, *, confidence: float) -> GateResult:
 
 
 def judge_all(
-    gates: Iterable[Gate], evidence: Evidence, *, confidence: float
+    gates: Iterable[Gate], evidence: Measured, *, confidence: float
 ) -> tuple[GateResult, ...]:
     """One result per gate, in order."""
     return tuple(judge(gate, evidence, confidence=confidence) for gate in gates)
@@ -262,7 +266,7 @@ def _title(candidate: Measurement | Comparison) -> str:
     return f"{candidate.name}{{{labels}}}" if labels else candidate.name
 
 
-def _nothing_matched(gate: Gate, where: Mapping[str, str], evidence: Evidence) -> str:
+def _nothing_matched(gate: Gate, where: Mapping[str, str], evidence: Measured) -> str:
     rows: tuple[Measurement | Comparison, ...] = evidence.measurements
     if gate.compared_to is not None:
         rows = tuple(c for c in evidence.comparisons if c.to == gate.compared_to)

@@ -4,9 +4,9 @@ Stages know a model by its digest. So what `quantize` knows of its quality and `
 latency and cost come together in one row, without either stage knowing of the other.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Literal
 
 from mlgate.figure import Figure, Series
 
@@ -16,7 +16,8 @@ class Column:
     """A figure by which models are compared; `more` when a larger one is the better one.
 
     A reader is shown it over `per`, in `unit`. A `noisy` one is compared to two significant
-    digits, or chance would put every model on the front.
+    digits, or chance would put every model on the front. `role`: the plot is of quality, or else of
+    cost, against latency.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Column:
     more: bool = False
     per: float = 1.0
     noisy: bool = False
+    role: Literal["quality", "cost", "latency"] | None = None
 
     def held(self, x: float) -> float:
         """`x` as it is compared: less is better."""
@@ -32,27 +34,9 @@ class Column:
         return -seen if self.more else seen
 
 
-QUALITIES: Final = (
-    Column("accuracy", "accuracy", more=True),
-    Column("map", "mean average precision", more=True),
-    Column("exact_match", "exact match", more=True),
-    Column("recall_at_k", "recall at k", more=True),
-    Column("mae", "mean absolute error"),
-    Column("perplexity", "perplexity"),
-)
-COLUMNS: Final = (
-    *QUALITIES,
-    Column("p99_ms", "p99", "ms", noisy=True),
-    Column("usd_per_million", "cost of a million", "USD", noisy=True),
-    Column("memory_bytes", "memory", "MB", per=1e6, noisy=True),
-    Column("joules", "energy", "J", noisy=True),
-    Column("size_bytes", "size", "MB", per=1e6),
-)
-
-
 @dataclass(frozen=True)
 class ModelSummary:
-    """What one stage knows of one model, by the names of `COLUMNS`.
+    """What one stage knows of one model, by the names of its stage's columns.
 
     `where` says on what it ran; values without it hold wherever the model runs. One that is not
     `approved` was refused by the stage that made it.
@@ -80,7 +64,7 @@ class Row:
     approved: bool = True
 
 
-def side_by_side(summaries: Iterable[ModelSummary]) -> tuple[Row, ...]:
+def side_by_side(summaries: Iterable[ModelSummary], columns: Sequence[Column]) -> tuple[Row, ...]:
     """One row for each model and where it ran, in the order in which they came."""
     known: dict[tuple[str, str | None], tuple[list[str], dict[str, float]]] = {}
     refused = set[str]()
@@ -99,20 +83,22 @@ def side_by_side(summaries: Iterable[ModelSummary]) -> tuple[Row, ...]:
         also, everywhere = known.get((model, None), ([], {})) if where is not None else ([], {})
         named = (*also, *names)
         rows.append(Row(model, named, where, everywhere | values, approved=model not in refused))
-    return tuple(replace(row, best=row.approved and not _beaten(row, rows)) for row in rows)
+    return tuple(
+        replace(row, best=row.approved and not _beaten(row, rows, columns)) for row in rows
+    )
 
 
-def _beaten(row: Row, rows: Iterable[Row]) -> bool:
+def _beaten(row: Row, rows: Iterable[Row], columns: Sequence[Column]) -> bool:
     """By one that may be chosen instead: a model that was refused is nobody's better."""
-    return any(_beats(other, row) for other in rows if other is not row and other.approved)
+    return any(_beats(other, row, columns) for other in rows if other is not row and other.approved)
 
 
-def _beats(a: Row, b: Row) -> bool:
+def _beats(a: Row, b: Row, columns: Sequence[Column]) -> bool:
     """Nowhere worse and somewhere better, in all that is known of `b`.
 
     What is not known of `a` may be worse: a row about which less is known beats nothing.
     """
-    shared = [column for column in COLUMNS if column.name in b.values]
+    shared = [column for column in columns if column.name in b.values]
     if not shared or any(column.name not in a.values for column in shared):
         return False
     ours = [column.held(a.values[column.name]) for column in shared]
@@ -120,16 +106,20 @@ def _beats(a: Row, b: Row) -> bool:
     return all(x <= y for x, y in zip(ours, theirs, strict=True)) and ours != theirs
 
 
-def columns_of(rows: Iterable[Row]) -> tuple[Column, ...]:
-    """The columns in which something is known."""
+def known_columns(rows: Iterable[Row], columns: Iterable[Column]) -> tuple[Column, ...]:
+    """The columns in which something is known, each name once."""
     known = {name for row in rows for name in row.values}
-    return tuple(column for column in COLUMNS if column.name in known)
+    named = {column.name: column for column in columns if column.name in known}
+    return tuple(named.values())
 
 
-def figure_of(rows: Iterable[Row]) -> Figure | None:
-    """Quality, or else cost, against p99; None for fewer than two rows that have both."""
-    listed = [row for row in rows if "p99_ms" in row.values]
-    choices = (*QUALITIES, *(column for column in COLUMNS if column.name == "usd_per_million"))
+def figure_of(rows: Iterable[Row], columns: Sequence[Column]) -> Figure | None:
+    """Quality, or else cost, against latency; None for fewer than two rows that have both."""
+    latency = next((column for column in columns if column.role == "latency"), None)
+    if latency is None:
+        return None
+    listed = [row for row in rows if latency.name in row.values]
+    choices = [column for role in ("quality", "cost") for column in columns if column.role == role]
     against = next((c for c in choices if sum(c.name in row.values for row in listed) > 1), None)
     if against is None:
         return None
@@ -144,7 +134,7 @@ def figure_of(rows: Iterable[Row]) -> Figure | None:
             series.append(
                 Series(
                     name=name,
-                    x=tuple(row.values["p99_ms"] for row in mine),
+                    x=tuple(row.values[latency.name] for row in mine),
                     y=tuple(row.values[against.name] for row in mine),
                     labels=tuple(row.names[-1] for row in mine),
                 )
@@ -153,7 +143,7 @@ def figure_of(rows: Iterable[Row]) -> Figure | None:
     return Figure(
         title=f"{against.title[0].upper()}{against.title[1:]} against latency",
         kind="scatter",
-        x="p99 (ms)",
+        x=f"{latency.title} ({latency.unit})",
         y=f"{against.title}{unit}",
         series=tuple(series),
         x_scale="log",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mlgate.documents import DOCUMENTS
 from mlgate.spec.spec import STAGE_NAME, Head
-from mlgate.stages import STAGES
+from mlgate.stages import STAGES, references
 
 _DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 _FILLED: Final = {"type": "string", "pattern": r"\$\{[^}]*\}", "description": "${params.NAME}"}
@@ -31,6 +31,8 @@ def spec() -> dict[str, Any]:
                 "then": {"$ref": f"#/definitions/{stage.options.__name__}"},
             }
         )
+    compared = definitions["Gate"]["properties"]["compared_to"]
+    compared |= {"enum": list(references())}
     stage_definitions = {name: _with_expressions(d) for name, d in definitions.items()}
     for stage in STAGES.values():
         stage_definitions[stage.options.__name__] = definitions[stage.options.__name__]

@@ -127,10 +127,12 @@ class DigestCache:
         if source.path is None:
             return Located(location="", digest=None)
         where = location(source, folder)
-        return Located(where, _of_url(where) if _is_url(where) else self._of_local(where))
-
-    def _of_local(self, where: str) -> str:
+        if _is_url(where):
+            return Located(where, _of_url(where))
         found = files(where)
+        return Located(where, self._of_local(where, found), found)
+
+    def _of_local(self, where: str, found: tuple[Path, ...]) -> str:
         if len(found) == 1 and found[0] == Path(where):
             return self._of_file(found[0])
         root = Path(where) if Path(where).is_dir() else Path(where).parent

@@ -16,10 +16,11 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from mlgate.evidence import Evidence, Frozen, tuples
+from mlgate.documents import CheckRow
+from mlgate.evidence import Evidence, Frozen, Measured, tuples
 from mlgate.figure import Advice, Figure
 from mlgate.gate import Gate
-from mlgate.pareto import ModelSummary
+from mlgate.pareto import Column, ModelSummary
 from mlgate.quantity import BYTES, DURATION, seconds, size
 
 
@@ -234,11 +235,13 @@ T = TypeVar("T")
 class Located:
     """Where an input lies: an absolute path, a pattern or a URL, and its content's digest.
 
-    `digest` is None for what has none before it is read (a database).
+    `digest` is None for what has none before it is read (a database). `files` are the local files
+    that it consists of, sorted, a model's own file first and then its weights: none for a URL.
     """
 
     location: str
     digest: str | None
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -306,28 +309,55 @@ class Grants:
 
 
 @dataclass(frozen=True)
-class Stage(Generic[O]):
-    """A stage, declared.
+class Installs:
+    """What a machine has to have before a stage with these options can run.
 
+    `extras` are mlgate's own (`gpu`), `packages` other distributions, `debian` Debian packages
+    (`openjdk-17-jre-headless`), `services` what has to run beside it (`docker`).
+    """
+
+    extras: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    debian: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage(Generic[O]):
+    """A stage, declared: all that the spine knows of it.
+
+    What it measures:
+    `metrics` are all of its metrics; `references` what it may compare with (`baseline`), of which
+    a metric's `compared_to` names some. `judged` are the ports of inputs that its gates are about;
+    others it only reads, to compare with or to calibrate: () where they are about its outputs.
     `outputs` maps each output to its kind (an `Input.kind`); one of kind `image` is the image's
-    manifest, and `details["images"]` names the repository that it was pushed to. `judged` are the ports of inputs that
-    its gates are about; others it only reads, to compare with or to calibrate. `packages` are the
-    distributions whose versions are part of the cache key. `exclusive`: it measures time, so
-    nothing runs beside it. `hardware`: its evidence holds for this machine's hardware only. `adaptive`: it
-    reads its gates to know when to stop. `deploys`: it moves traffic, so no check runs it: it is
-    promoted. `ci` is what CI has to give it. `uncacheable` says why evidence would not
-    keep, if so. `conflicts` are what is wrong with options that are each right alone: (path in the
-    block, message, hint). `figures` and `advice` are for the report; `summaries` is what it knows
-    of models, which the report joins with what other stages know of them.
+    manifest, and `details["images"]` names the repository that it was pushed to. `best_effort` are
+    those of them that are kept for people to look at, and that nobody approved.
+
+    How it runs:
+    `packages` are the distributions whose versions are part of the cache key. `exclusive`: it
+    measures time, so nothing runs beside it. `hardware`: its evidence holds for this machine's
+    hardware only. `adaptive`: it reads its gates to know when to stop. `deploys`: it moves traffic,
+    so no check runs it: it is promoted. `uncacheable` says why evidence would not keep, if so.
+    `conflicts` are what is wrong with options that are each right alone: (path in the block,
+    message, hint).
+
+    What it needs: `gpu`; `ci`, what CI has to give it; `installs`, what has to be there; `doctor`
+    tells what this machine lacks, beside packages.
+
+    What it shows: `figures` and `advice` are for the report; `summaries` is what it knows of
+    models, by the names of `columns`, which the report joins with what other stages know of them.
     """
 
     uses: str
     summary: str
     options: type[O]
-    measure: Callable[[Job[O]], Evidence]
+    measure: Callable[[Job[O]], Measured]
     metrics: tuple[Metric, ...]
+    judged: tuple[str, ...]
     outputs: Mapping[str, str] = field(default_factory=dict)
-    judged: tuple[str, ...] = ()
+    best_effort: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     exclusive: Callable[[O], bool] = lambda _: False
     hardware: bool = False
@@ -335,12 +365,15 @@ class Stage(Generic[O]):
     deploys: bool = False
     gpu: Callable[[O], bool] = lambda _: False
     ci: Callable[[O], Grants] = lambda _: Grants()
+    installs: Callable[[O], Installs] = lambda _: Installs()
+    doctor: Callable[[], Iterator[CheckRow]] = lambda: iter(())
     uncacheable: Callable[[O], str | None] = lambda _: None
     conflicts: Callable[[O], Iterator[tuple[tuple[str | int, ...], str, str | None]]] = lambda _: (
         iter(())
     )
     figures: Callable[[Evidence], tuple[Figure, ...]] = lambda _: ()
     advice: Callable[[Evidence], tuple[Advice, ...]] = lambda _: ()
+    columns: tuple[Column, ...] = ()
     summaries: Callable[[Evidence], tuple[ModelSummary, ...]] = lambda _: ()
 
 

@@ -33,8 +33,6 @@ from mlgate.spec.spec import Spec
 from mlgate.stage import FileInput
 from mlgate.stages import STAGES
 
-# The output of a stage that found nothing good enough, and keeps the best for people to look at.
-_BEST_EFFORT: Final = "best_effort"
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 Wiring = Mapping[str, Mapping[str, str | None]]
@@ -387,21 +385,28 @@ def _known(
 def _roles(digest: str, evidence: Mapping[str, Evidence]) -> Iterator[str]:
     """Ports at which a file of that digest was made or judged."""
     for stage, seen in evidence.items():
+        declared = STAGES.get(seen.uses)
+        if declared is None:  # who knows what it approves?
+            continue
         for port, made in sorted(seen.outputs.items()):
-            if made.digest == digest and port != _BEST_EFFORT:
+            if made.digest == digest and port not in declared.best_effort:
                 yield f"{stage}.{port}"
-        judged = STAGES[seen.uses].judged if seen.uses in STAGES else ()
-        for port in judged:
+        for port in declared.judged:
             if seen.inputs.get(port) == digest:
                 yield f"{stage}.{port}"
 
 
+def _best_effort(uses: str) -> tuple[str, ...]:
+    declared = STAGES.get(uses)
+    return declared.best_effort if declared is not None else ()
+
+
 def _unknown(name: str, digest: str, evidence: Mapping[str, Evidence]) -> Refusal:
     for stage, seen in evidence.items():
-        made = seen.outputs.get(_BEST_EFFORT)
-        if made is not None and made.digest == digest:
-            hint = f"no candidate of {stage} held its gates"
-            return Refusal("MG410", f"{name} is only the best effort of {stage}", hint)
+        for port, made in seen.outputs.items():
+            if made.digest == digest and port in _best_effort(seen.uses):
+                hint = f"no candidate of {stage} held its gates"
+                return Refusal("MG410", f"{name} is only the best effort of {stage}", hint)
     for stage, seen in evidence.items():
         for port, read in sorted(seen.inputs.items()):
             if read == digest:

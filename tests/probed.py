@@ -43,6 +43,7 @@ SPREAD = Stage(
     options=Spread,
     measure=_measure,
     metrics=(Metric("spread", "what it was told", "1", ("name",)),),
+    judged=(),
 )
 
 

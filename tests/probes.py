@@ -119,6 +119,7 @@ def _act(job: Job[Probe]) -> None:
 
 
 _COMMON: dict[str, Any] = {
+    "judged": ("file",),
     "summary": "a fake",
     "measure": measure,
     "metrics": (Metric("probe", "what it was told", "1", compared_to=("source",)),),

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mlgate.check import check
+from mlgate.evidence import Evidence, Measured, digest_of
+from mlgate.run.plan import Node, versions
 from mlgate.run.record import Checked
 from mlgate.run.report import Report, Result, StageTerms, Terms
 from mlgate.run.scheduler import Event
 from mlgate.spec.lint import load
+from mlgate.stage import Job, Stage
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -89,3 +92,25 @@ def reported(
     where = lines or {}
     stages = {stage: StageTerms(kinds[stage], where.get(stage, 3)) for stage in results}
     return Report(Terms(name, "sha256:" + "1" * 64, profile, 0.95, stages), results)
+
+
+def evidence_of(stage: Stage[Any], job: Job[Any], found: Measured | None = None) -> Evidence:
+    """What a stage measures in this process, or has measured, as the spine writes it down."""
+    found = found or stage.measure(job)
+    node = Node(job.stage, job.options, (), (0.95,), 1, ())
+    digests = {}
+    for port, source in node.inputs().items():
+        located = job.inputs[source]
+        path = Path(located.location)
+        digest = located.digest or (digest_of(path.read_bytes()) if path.is_file() else None)
+        if digest is not None:
+            digests[port] = digest
+    return Evidence(
+        uses=stage.uses,
+        inputs=digests,
+        tools=versions(stage.packages),
+        measurements=found.measurements,
+        comparisons=found.comparisons,
+        outputs=found.outputs,
+        details=found.details,
+    )

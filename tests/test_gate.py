@@ -187,7 +187,6 @@ def test_a_unit_of_another_dimension_is_an_error() -> None:
         {"equals": 1, "max": 2},
         {"compared_to": "source", "max_drop": -0.1},
         {"max": math.inf},
-        {"compared_to": "yesterday", "max_drop": 1},
         {"max": 1, "confidence": 1.0},
         {"max": 1, "severity": "info"},
     ],

@@ -13,7 +13,11 @@ from click.testing import CliRunner
 from mlgate import schema
 from mlgate.cli import cli
 from mlgate.documents import DOCUMENTS
+from mlgate.evidence import Evidence, Measured, digest_of
 from mlgate.render import FORMATS
+from mlgate.stage import Stage
+from mlgate.stages import STAGES
+from tests.fakes.stages import Weigh
 from tests.projects import mlgate, tree
 
 SECRET = "made-up-secret"
@@ -125,3 +129,79 @@ def test_g15_a_renderer_is_a_module_and_a_line_and_every_command_lists_it(
         assert (done.exit_code, done.stdout) == (0, "outcome\npass\n"), done.output
     for name in ("check", "judge", "report"):
         sys.modules.pop(f"mlgate.cli.{name}", None)
+
+
+def test_g12_a_stage_that_does_not_say_what_it_judges_is_no_stage() -> None:
+    with pytest.raises(TypeError, match="judged"):
+        Stage(uses="x", summary="", options=Weigh, measure=lambda _: Measured(), metrics=())  # type: ignore[call-arg]
+
+
+def test_every_declaration_fits_its_options_and_its_metrics() -> None:
+    for stage in STAGES.values():
+        assert set(stage.best_effort) <= set(stage.outputs)
+        named = {reference for metric in stage.metrics for reference in metric.compared_to}
+        assert named <= set(stage.references), stage.uses
+        fields = {info.alias or name for name, info in stage.options.model_fields.items()}
+        assert {port.split(".")[0] for port in stage.judged} <= fields, stage.uses
+
+
+TOY_STAGE = '''
+from pathlib import Path
+from mlgate.evidence import Measured, measured
+from mlgate.stage import Job, Metric, ModelInput, Options, Stage
+
+
+class Heft(Options):
+    """Weighs a model with its weights."""
+
+    model: ModelInput
+
+
+def measure(job: Job[Heft]) -> Measured:
+    located = job.inputs[job.options.model]
+    size = sum(path.stat().st_size for path in located.files)
+    return Measured(measurements=(measured("heft", size, unit="B"),))
+
+
+STAGE = Stage(
+    uses="heft",
+    summary="Weigh a model",
+    options=Heft,
+    measure=measure,
+    metrics=(Metric("heft", "Bytes.", "B"),),
+    judged=("model",),
+    packages=("pydantic",),
+)
+'''
+TOY_SPEC = """
+version: 1
+name: toy
+stages:
+  size: {uses: heft, model: m.bin, gates: [{metric: heft, max: 1kB}]}
+"""
+# What a line in mlgate/stages/__init__.py would do, in every process.
+REGISTERED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, str(Path(__file__).parent))
+import heft
+from mlgate.stages import STAGES
+STAGES["heft"] = heft.STAGE
+"""
+
+
+def test_g11_g13_a_stage_is_a_module_and_a_line_and_the_spine_makes_its_evidence(
+    tmp_path: Path,
+) -> None:
+    files = {"mlgate.yaml": TOY_SPEC, "m.bin": "weights", "toys/heft.py": TOY_STAGE}
+    tree(tmp_path, {**files, "toys/sitecustomize.py": REGISTERED})
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "toys")}
+    for command in (["lint"], ["explain", "heft"], ["check"], ["check"], ["verify", "m.bin"]):
+        done = mlgate(*command, cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr + done.stdout
+    evidence = Evidence.model_validate_json(
+        (tmp_path / ".mlgate/latest/evidence/size.json").read_bytes()
+    )
+    assert evidence.inputs == {"model": digest_of(b"weights")}
+    assert set(evidence.tools) == {"mlgate", "pydantic"}
+    assert evidence.measurements[0].value == 7

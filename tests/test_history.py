@@ -239,8 +239,8 @@ def test_a_gate_on_what_was_never_measured_is_an_error(project: Project) -> None
     project.grown(0.0, range(2))
     code, _, err = project.call("history", "nope", "--max-growth", "10%")
     assert (code, "no stored run measured nope" in err) == (3, True)
-    code, _, err = project.call("history", METRIC, "--compared-to", "stable", "--max-growth", "10%")
-    assert (code, "measured latency_ms.p50 against stable" in err) == (3, True)
+    code, _, err = project.call("history", METRIC, "--compared-to", "source", "--max-growth", "10%")
+    assert (code, "measured latency_ms.p50 against source" in err) == (3, True)
     assert project.call("history", "nope")[0] == 2
 
 

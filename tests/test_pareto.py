@@ -1,11 +1,25 @@
 """Models side by side: what is joined by digest, and what may be called beaten."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlgate.pareto import COLUMNS, ModelSummary, columns_of, figure_of, side_by_side
+from mlgate import pareto
+from mlgate.figure import Figure
+from mlgate.pareto import ModelSummary, Row
+from mlgate.stages import STAGES
+
+COLUMNS = tuple(column for stage in STAGES.values() for column in stage.columns)
+
+
+def side_by_side(summaries: Iterable[ModelSummary]) -> tuple[Row, ...]:
+    return pareto.side_by_side(summaries, COLUMNS)
+
+
+def figure_of(rows: Iterable[Row]) -> Figure | None:
+    return pareto.figure_of(rows, COLUMNS)
 
 
 def known(model: str, name: str, where: str | None = None, **figures: float) -> ModelSummary:
@@ -33,8 +47,8 @@ def test_what_stages_know_of_one_digest_is_one_row() -> None:
         ),
     ]
     assert all(row.best for row in rows)
-    assert [column.name for column in columns_of(rows)] == [
-        "accuracy", "p99_ms", "usd_per_million", "size_bytes"
+    assert [column.name for column in pareto.known_columns(rows, COLUMNS)] == [
+        "accuracy", "size_bytes", "p99_ms", "usd_per_million"
     ]  # fmt: skip
 
 

@@ -2,12 +2,8 @@
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
-import shutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
@@ -51,26 +47,10 @@ def _rows() -> Iterator[CheckRow]:
             yield _row(stage.uses, False, f"lacks {', '.join(missing)}", hint)
         else:
             yield _row(stage.uses, True, stage.summary)
-    java = shutil.which("java")
-    spark = _installed("pyspark")
-    advice = None if spark and java else "pip install 'mlgate[spark]', and Java 17"
-    verdict = "engine: spark works" if spark and java else "engine: spark is not available"
-    yield _row("spark", bool(spark and java), verdict, advice)
+    for stage in STAGES.values():
+        yield from stage.doctor()
     found = gpus()
     yield _row("gpu", bool(found), ", ".join(found) or "no NVIDIA driver is loaded")
-    yield _bytecode()
-
-
-def _bytecode() -> CheckRow:
-    """Without bytecode Great Expectations compiles 2,500 modules at each start."""
-    package = importlib.util.find_spec("great_expectations")
-    compiled = bool(
-        package and package.origin and (Path(package.origin).parent / "__pycache__").exists()
-    )
-    if compiled or not (sys.dont_write_bytecode or os.environ.get("PYTHONDONTWRITEBYTECODE")):
-        return _row("bytecode", True, "libraries are compiled, or will be at their first import")
-    hint = "python -m compileall, UV_COMPILE_BYTECODE=1, or unset PYTHONDONTWRITEBYTECODE"
-    return _row("bytecode", False, "libraries are compiled anew at each start", hint)
 
 
 def _installed(package: str) -> bool:

@@ -19,6 +19,7 @@ from mlgate.gate import GateResult, worst
 from mlgate.history import History, Line, Point, gates_of, read, title, trend_of
 from mlgate.quantity import Quantity, seconds
 from mlgate.render.text import MARKS
+from mlgate.stages import references
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _WIDEST: Final = 60
@@ -35,7 +36,7 @@ _COLUMNS: Final = (
 @click.option(
     "--compared-to",
     "to",
-    type=click.Choice(["anchor", "baseline", "source", "stable"]),
+    type=click.Choice(references()),
     help="Show the ratio to this reference, measured in the same run, instead of the value.",
 )
 @click.option("--window", metavar="TIME", help="Only runs within this time of the last, e.g. 28d.")

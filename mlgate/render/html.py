@@ -55,10 +55,12 @@ def _models(report: Report) -> dict[str, Any] | None:
         if isinstance(result, Ran)
         for one in STAGES[report.uses(name)].summaries(result.evidence)
     ]
-    rows = pareto.side_by_side(summaries)
+    declared = [column for stage in STAGES.values() for column in stage.columns]
+    rows = pareto.side_by_side(summaries, declared)
     if len(rows) < 2:
         return None
-    columns, figure = pareto.columns_of(rows), pareto.figure_of(rows)
+    columns = pareto.known_columns(rows, declared)
+    figure = pareto.figure_of(rows, columns)
     return {
         "figure": figure and _figure(figure),
         "columns": [f"{c.title} ({c.unit})" if c.unit else c.title for c in columns],

@@ -25,11 +25,11 @@ from typing import IO, Any, ClassVar, Final
 from pydantic import ValidationError
 
 from mlgate.errors import Interrupted, StageError
-from mlgate.evidence import Evidence
+from mlgate.evidence import Evidence, Measured
 from mlgate.files import cannot_write
 from mlgate.gate import Outcome
 from mlgate.quantity import seconds
-from mlgate.run.plan import Key, Node, Plan, why_missed
+from mlgate.run.plan import Key, Node, Plan, versions, why_missed
 from mlgate.run.report import Errored, Ran, Result, Seen, Skipped
 from mlgate.run.store import Store
 from mlgate.run.worker import ANSWER, order
@@ -224,7 +224,7 @@ class Execution:
                 link.hardlink_to(self.store.path(made.digest))
             except OSError:  # a filesystem without hard links
                 link.symlink_to(self.store.path(made.digest).resolve())
-        return Located(str(link), made.digest)
+        return Located(str(link), made.digest, (link,))
 
     def _listen(self, stage: str, pipe: IO[bytes]) -> None:
         """Pass a worker's news on; a thread per worker. Its end is news too."""
@@ -292,20 +292,27 @@ class Execution:
             if fingerprint(location) != was:
                 return Errored(f"{location} changed while it was read", "run it again")
         try:
-            measured = (
-                self._masked_value(answer["evidence"]) if self.secrets else answer["evidence"]
-            )
-            evidence = Evidence.model_validate_json(json.dumps(measured))
-            digests = {port: at.digest for port, at in self._digests(node).items()}
-            evidence = evidence.model_copy(
-                update={"inputs": {k: d for k, d in digests.items() if d is not None}}
-            )
+            found = Measured.model_validate_json(json.dumps(self._masked_value(answer["measured"])))
         except ValidationError as error:
-            return Errored(f"its evidence is malformed: {error.error_count()} problems")
+            return Errored(f"what it measured is malformed: {error.error_count()} problems")
+        evidence = self._evidence(node, found)
         for made in evidence.outputs.values():
             self.store.adopt(running.folder / "work" / made.name, made)
         digest = self.store.put(evidence.canonical())
         return self._judged(node, Seen(evidence, digest))
+
+    def _evidence(self, node: Node, found: Measured) -> Evidence:
+        """What a stage measured, with what the spine knows: on what, and with which tools."""
+        digests = {port: at.digest for port, at in self._digests(node).items()}
+        return Evidence(
+            uses=node.options.uses,
+            inputs={port: digest for port, digest in digests.items() if digest is not None},
+            tools=versions(node.stage.packages),
+            measurements=found.measurements,
+            comparisons=found.comparisons,
+            outputs=found.outputs,
+            details=found.details,
+        )
 
     def _digests(self, node: Node) -> dict[str, Located]:
         found = {}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgate.errors import StageError
-from mlgate.evidence import Evidence
+from mlgate.evidence import Measured
 from mlgate.files import write_atomic
 from mlgate.stage import Job, Located, Options, Progress, inputs_of
 from mlgate.stages import STAGES
@@ -40,7 +40,10 @@ def order(
         {
             "stage": stage,
             "options": options.model_dump(mode="json", by_alias=True),
-            "located": {k: [at.location, at.digest] for k, at in located.items()},
+            "located": {
+                key: [at.location, at.digest, [str(path) for path in at.files]]
+                for key, at in located.items()
+            },
             "confidences": confidences,
             "confidence": confidence,
             "now": now.isoformat(),
@@ -58,7 +61,7 @@ def main(file: Path) -> None:
     folder = file.parent
     os.chdir(folder)
     try:
-        answer = {"evidence": _measured(told, folder).model_dump(mode="json", by_alias=True)}
+        answer = {"measured": _measured(told, folder)}
     except StageError as error:
         answer = {"error": {"message": error.message, "hint": error.hint, "option": error.option}}
     except MemoryError:
@@ -70,13 +73,13 @@ def main(file: Path) -> None:
     write_atomic(folder / ANSWER, json.dumps(answer, allow_nan=False).encode())
 
 
-def _measured(told: dict[str, Any], folder: Path) -> Evidence:
+def _measured(told: dict[str, Any], folder: Path) -> dict[str, Any]:
     stage = STAGES[told["options"]["uses"]]
     options = stage.options.model_validate_json(json.dumps(told["options"]))
-    inputs = {
-        source: Located(*told["located"][source.model_dump_json(by_alias=True)])
-        for _, source in inputs_of(options)
-    }
+    inputs = {}
+    for _, source in inputs_of(options):
+        where, digest, files = told["located"][source.model_dump_json(by_alias=True)]
+        inputs[source] = Located(where, digest, tuple(map(Path, files)))
 
     def tell(progress: Progress) -> None:
         line = [progress.message, progress.done, progress.total]
@@ -94,7 +97,9 @@ def _measured(told: dict[str, Any], folder: Path) -> Evidence:
         seconds=told["seconds"],
         tell=tell,
     )
-    return stage.measure(job)
+    found = stage.measure(job)
+    named = set(type(found).model_fields) & set(Measured.model_fields)
+    return found.model_dump(mode="json", by_alias=True, include=named)
 
 
 def _die_with_parent() -> None:

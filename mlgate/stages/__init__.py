@@ -9,3 +9,8 @@ from mlgate.stages import benchmark, quantize, validate
 STAGES: Final[Mapping[str, Stage[Any]]] = {
     stage.uses: stage for stage in (validate.STAGE, quantize.STAGE, benchmark.STAGE)
 }
+
+
+def references() -> tuple[str, ...]:
+    """Everything that some stage compares with, sorted: what `compared_to` may name."""
+    return tuple(sorted({name for stage in STAGES.values() for name in stage.references}))

@@ -20,6 +20,7 @@ from mlgate.stage import Job, Located, inputs_of
 from mlgate.stages.benchmark import STAGE
 from mlgate.stages.benchmark.spec import Benchmark
 from mlgate.trend import judge, weekly_growth
+from tests.projects import evidence_of
 from tests.stages.benchmark.onnx_models import write_chain
 
 SERIES = {
@@ -42,7 +43,7 @@ def measured(folder: Path, model: Path, anchor: Path) -> Evidence:
     options = Benchmark.model_validate_json(json.dumps(block))
     located = {i: Located(i.path or "", None) for _, i in inputs_of(options)}
     with tempfile.TemporaryDirectory(dir=folder) as workdir:
-        return STAGE.measure(Job("latency", options, Path(workdir), located))
+        return evidence_of(STAGE, Job("latency", options, Path(workdir), located))
 
 
 def value(evidence: Evidence, name: str, *, ratio: bool) -> float | None:

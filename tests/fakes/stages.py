@@ -83,6 +83,8 @@ WEIGH = Stage(
     metrics=_METRICS,
     outputs={"copy": "file"},
     judged=("file",),
+    best_effort=("best_effort",),
+    references=("baseline",),
     gpu=lambda options: options.gpu,
 )
 ATTEST = Stage(
@@ -91,6 +93,7 @@ ATTEST = Stage(
     options=Attest,
     measure=lambda job: _weigh(job).model_copy(update={"uses": "attest"}),
     metrics=_METRICS,
+    judged=("file",),
     outputs={"copy": "file"},
     ci=lambda options: Grants(identity=True, packages="write", attestations=True),
 )
@@ -100,6 +103,7 @@ PACK = Stage(
     options=Pack,
     measure=_pack,
     metrics=_METRICS,
+    judged=(),
     outputs={"image": "image"},
     ci=lambda options: Grants(packages="write"),
 )
@@ -109,6 +113,7 @@ MOVE = Stage(
     options=Move,
     measure=lambda job: _weigh(job).model_copy(update={"uses": "move"}),
     metrics=_METRICS,
+    judged=(),
     deploys=True,
     ci=lambda options: Grants(identity=True, environment=options.environment),
 )

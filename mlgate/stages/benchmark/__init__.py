@@ -3,15 +3,15 @@
 from typing import Final
 
 from mlgate.errors import MissingPackage
-from mlgate.evidence import Evidence
-from mlgate.stage import Job, Metric, Stage
+from mlgate.evidence import Measured
+from mlgate.stage import Installs, Job, Metric, Stage
 from mlgate.stages.benchmark.advice import advice
 from mlgate.stages.benchmark.conflicts import conflicts
-from mlgate.stages.benchmark.figures import figures, summaries
+from mlgate.stages.benchmark.figures import COLUMNS, figures, summaries
 from mlgate.stages.benchmark.spec import Benchmark
 
 
-def _measure(job: Job[Benchmark]) -> Evidence:
+def _measure(job: Job[Benchmark]) -> Measured:
     try:
         from mlgate.stages.benchmark.run import measure
     except ModuleNotFoundError as error:
@@ -98,9 +98,12 @@ STAGE: Final = Stage(
     exclusive=lambda _: True,
     hardware=True,
     adaptive=True,
+    references=("baseline", "anchor"),
     gpu=lambda options: options.provider != "cpu",
+    installs=lambda options: Installs(extras=("cpu" if options.provider == "cpu" else "gpu",)),
     conflicts=conflicts,
     figures=figures,
     advice=advice,
     summaries=summaries,
+    columns=COLUMNS,
 )

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Evidence
 from mlgate.figure import Figure, Series
-from mlgate.pareto import ModelSummary
+from mlgate.pareto import Column, ModelSummary
 
 
 def figures(evidence: Evidence) -> tuple[Figure, ...]:
@@ -164,7 +164,12 @@ def _operator(row: Mapping[str, JsonValue]) -> str:
     return node if letters and letters in op.lower() else f"{op} {node}"
 
 
-_STANDS: Final = ("p99_ms", "usd_per_million", "memory_bytes", "joules")
+COLUMNS: Final = (
+    Column("p99_ms", "p99", "ms", noisy=True, role="latency"),
+    Column("usd_per_million", "cost of a million", "USD", noisy=True, role="cost"),
+    Column("memory_bytes", "memory", "MB", per=1e6, noisy=True),
+    Column("joules", "energy", "J", noisy=True),
+)
 
 
 def summaries(evidence: Evidence) -> tuple[ModelSummary, ...]:
@@ -175,6 +180,7 @@ def summaries(evidence: Evidence) -> tuple[ModelSummary, ...]:
     for row in _rows(evidence.details.get("configurations")):
         digest = evidence.inputs.get(ports.get(str(row["name"]), ""))
         if digest is not None:
-            known = {key: _number(row[key]) for key in _STANDS if row.get(key) is not None}
+            names = [column.name for column in COLUMNS]
+            known = {name: _number(row[name]) for name in names if row.get(name) is not None}
             found.append(ModelSummary(digest, str(row["name"]), known, where))
     return tuple(found)

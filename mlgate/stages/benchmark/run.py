@@ -1,11 +1,9 @@
 """Measure a benchmark: every scenario once, then longer what a gate cannot decide yet."""
 
-import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -13,16 +11,10 @@ import numpy as np
 from pydantic import JsonValue
 
 from mlgate.errors import StageError
-from mlgate.evidence import (
-    Artifact,
-    Digest,
-    Evidence,
-    digest_of,
-    rounded,
-)
+from mlgate.evidence import Artifact, Measured, digest_of, rounded
 from mlgate.gate import Gate, judge
 from mlgate.quantity import seconds
-from mlgate.stage import Job, Progress, inputs_of
+from mlgate.stage import Job, Progress
 from mlgate.stages.benchmark import METRICS, device, nvml, scenarios
 from mlgate.stages.benchmark.account import account
 from mlgate.stages.benchmark.campaign import Campaign
@@ -48,7 +40,6 @@ from mlgate.stages.benchmark.spec import (
 )
 from mlgate.stages.benchmark.target import (
     Target,
-    content_digest,
     reference_of,
     runtime_of,
     target_of,
@@ -62,7 +53,7 @@ _RAMP_ROUNDS: Final = (1.0, 5 / 3, 8 / 3)
 
 def measure(
     job: Job[Benchmark], aim: Callable[[Job[Benchmark], Runtime], Target] = target_of
-) -> Evidence:
+) -> Measured:
     """Measure every scenario and the comparison, extend what its gates leave open, and report.
 
     `aim` makes the model to measure of the job: one with a planted slowdown, where that is known.
@@ -99,9 +90,7 @@ def measure(
     (job.workdir / LATENCIES).write_bytes(data)
     # What is reported comes from the file, so that judging the file again cannot differ.
     findings = derive(decode(data), job.confidences)
-    return Evidence(
-        uses=options.uses,
-        inputs=_digests(job),
+    return Measured(
         measurements=findings.measurements,
         comparisons=findings.comparisons,
         outputs={
@@ -112,7 +101,6 @@ def measure(
                 media_type=MEDIA_TYPE,
             )
         },
-        tools=_tools(),
         details=account(run, recording, findings),
     )
 
@@ -245,9 +233,7 @@ def _extended(run: Campaign) -> None:
 
 def _undecided(job: Job[Benchmark], findings: Findings) -> Iterator[Gate]:
     """Gates that are inconclusive and want to be measured longer."""
-    evidence = Evidence(
-        uses=job.options.uses,
-        inputs={},
+    evidence = Measured(
         measurements=findings.measurements,
         comparisons=findings.comparisons,
     )
@@ -329,26 +315,3 @@ def _gpu_facts(run: Campaign, gpu: nvml.Gpu, before: nvml.GpuState) -> dict[str,
         "clock_ratio": clock,
         "sm_mhz": [before.sm_mhz, after.sm_mhz],
     }
-
-
-def _digests(job: Job[Benchmark]) -> dict[str, Digest]:
-    """Of every input by its option; a URL whose store tells no version has none."""
-    digests = {}
-    for path, given in inputs_of(job.options):
-        located = job.inputs[given]
-        digest = located.digest
-        if digest is None and Path(located.location).is_file():
-            digest = content_digest(Path(located.location))
-        if digest is not None:
-            digests[".".join(str(part) for part in path)] = digest
-    return digests
-
-
-def _tools() -> dict[str, str]:
-    tools = {"numpy": np.__version__, "python": platform.python_version()}
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            tools[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return tools

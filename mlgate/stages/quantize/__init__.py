@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from mlgate.evidence import Evidence
-from mlgate.stage import Job, Metric, Stage
-from mlgate.stages.quantize.figures import figures, summaries
+from mlgate.evidence import Measured
+from mlgate.stage import Installs, Job, Metric, Stage
+from mlgate.stages.quantize.figures import COLUMNS, figures, summaries
 from mlgate.stages.quantize.spec import Quantize
 
 
-def _measure(job: Job[Quantize]) -> Evidence:
+def _measure(job: Job[Quantize]) -> Measured:
     from mlgate.stages.quantize.run import measure
 
     return measure(job)
@@ -86,7 +86,11 @@ STAGE = Stage(
     options=Quantize,
     measure=_measure,
     metrics=METRICS,
+    judged=(),
     outputs={"model": "model", "best_effort": "model", "index": "file", "cascade": "file"},
+    best_effort=("best_effort",),
+    references=_SOURCE,
+    installs=lambda _: Installs(extras=("cpu", "weights")),
     packages=("onnx", "onnxruntime", "numpy", "pyarrow", "scipy"),
     # Kernels differ between processors, and with them the answers of an int8 model.
     exclusive=lambda options: options.wants_latency,
@@ -95,4 +99,5 @@ STAGE = Stage(
     conflicts=_conflicts,
     figures=figures,
     summaries=summaries,
+    columns=COLUMNS,
 )

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from mlgate.evidence import Artifact, Comparison, Evidence, Measurement, digest_of
+from mlgate.evidence import Artifact, Comparison, Measured, Measurement, digest_of
 from mlgate.gate import GateResult, Outcome, judge_all
 from mlgate.metrics.scoring import Row
 from mlgate.stage import Job
-from mlgate.stages.quantize.provenance import tools
 from mlgate.stages.quantize.spec import Quantize
-from mlgate.stages.quantize.trial import evidence_of
+from mlgate.stages.quantize.trial import measured_of
 
 
 def judged(
@@ -19,7 +18,7 @@ def judged(
 ) -> tuple[tuple[GateResult, ...], str | None]:
     """(results of all gates, why the output is not approved: None when it is)."""
     gates = job.options.gates
-    results = judge_all(gates, evidence_of(rows), confidence=confidence)
+    results = judge_all(gates, measured_of(rows), confidence=confidence)
     must = [r for gate, r in zip(gates, results, strict=True) if gate.severity == "fail"]
     if not must:
         return results, "no gate of severity fail: nothing says that it may be used"
@@ -37,34 +36,15 @@ def verdict_details(results: Sequence[GateResult], refused: str | None) -> dict[
 
 
 def whole(
-    job: Job[Quantize],
     rows: Sequence[Row],
     outputs: dict[str, Artifact],
     details: dict[str, JsonValue],
-) -> Evidence:
-    """The evidence, its inputs named by their option."""
-    options = job.options
-    given = {
-        "model": options.model,
-        "candidate": options.candidate,
-        "calibration": options.calibration.dataset if options.calibration else None,
-        "evaluation": options.evaluation.dataset if options.evaluation else None,
-        "search": options.search.dataset if options.search else None,
-        "matrix": options.vectors.matrix if options.vectors else None,
-        "queries": options.vectors.queries if options.vectors else None,
-    }
-    inputs = {
-        name: digest
-        for name, value in given.items()
-        if value is not None and (digest := job.inputs[value].digest) is not None
-    }
-    return Evidence(
-        uses="quantize",
-        inputs=inputs,
+) -> Measured:
+    """What was measured, as rows of either kind."""
+    return Measured(
         measurements=tuple(row for row in rows if isinstance(row, Measurement)),
         comparisons=tuple(row for row in rows if isinstance(row, Comparison)),
         outputs=outputs,
-        tools=tools(),
         details=details,
     )
 

@@ -6,10 +6,18 @@ from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Evidence
 from mlgate.figure import Figure, Series
-from mlgate.pareto import ModelSummary
+from mlgate.pareto import Column, ModelSummary
 
 _MAIN = ("accuracy", "recall_at_k", "mae", "cosine", "map", "exact_match", "agreement")
-_STANDS = ("accuracy", "map", "exact_match", "mae", "perplexity", "size_bytes")
+COLUMNS = (
+    Column("accuracy", "accuracy", more=True, role="quality"),
+    Column("map", "mean average precision", more=True, role="quality"),
+    Column("exact_match", "exact match", more=True, role="quality"),
+    Column("recall_at_k", "recall at k", more=True, role="quality"),
+    Column("mae", "mean absolute error", role="quality"),
+    Column("perplexity", "perplexity", role="quality"),
+    Column("size_bytes", "size", "MB", per=1e6),
+)
 
 
 def figures(evidence: Evidence) -> tuple[Figure, ...]:
@@ -20,10 +28,11 @@ def figures(evidence: Evidence) -> tuple[Figure, ...]:
 
 def summaries(evidence: Evidence) -> tuple[ModelSummary, ...]:
     """How good and how large the source model and the one that was made are."""
+    names = {column.name for column in COLUMNS}
     pairs = {
         c.name: c
         for c in evidence.comparisons
-        if c.to == "source" and not c.labels and c.name in _STANDS
+        if c.to == "source" and not c.labels and c.name in names
     }
     approved = evidence.outputs.get("model")
     made = approved or evidence.outputs.get("best_effort")

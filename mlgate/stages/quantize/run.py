@@ -15,7 +15,7 @@ import onnx
 from pydantic import JsonValue
 
 from mlgate.errors import StageError, about
-from mlgate.evidence import Evidence, digest_of
+from mlgate.evidence import Measured, digest_of
 from mlgate.metrics.classification import truth_of
 from mlgate.metrics.custom import load
 from mlgate.metrics.options import PythonMetric
@@ -60,7 +60,7 @@ _PROBE = 32  # samples that show, without labels, how far a candidate errs
 _CHECKED = 16  # samples on which a step of preparation must change nothing
 
 
-def measure(job: Job[Quantize]) -> Evidence:
+def measure(job: Job[Quantize]) -> Measured:
     """Evidence of the search and of its winner. Raises `StageError` when it cannot be measured."""
     options = job.options
     if options.vectors is not None:
@@ -108,7 +108,7 @@ def measure(job: Job[Quantize]) -> Evidence:
         details["cascade"] = confirmation.operating.details
     rows = (*confirmation.rows, *counts(context))
     outputs = outputs_of(job, confirmation, path.stem, _suffix(trial.candidate))
-    return whole(job, rows, outputs, details)
+    return whole(rows, outputs, details)
 
 
 def _given(job: Job[Quantize], source: Session) -> tuple[Candidate, bytes] | None:
@@ -354,7 +354,7 @@ def _nothing_to_quantize(job: Job[Quantize], model: onnx.ModelProto, name: str) 
 
 def _passed_through(
     job: Job[Quantize], context: TrialContext, splits: Splits, path: Path, digest: str
-) -> Evidence:
+) -> Measured:
     data = _bytes_of(path)
     answers_ = context.answers_of(context.source, splits.confirm)
     seen = Seen(answers_, answers_, splits.confirm.labels, splits.confirm.slices)
@@ -364,7 +364,7 @@ def _passed_through(
     details: dict[str, JsonValue] = {"passed_through": True, "source": digest}
     details |= verdict_details(results, refused)
     artifact = written(job, path.name, data)
-    return whole(job, rows, {"best_effort" if refused else "model": artifact}, details)
+    return whole(rows, {"best_effort" if refused else "model": artifact}, details)
 
 
 def _suffix(candidate: Candidate) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from mlgate.evidence import Comparison, Evidence, Measurement, measured, rounded
+from mlgate.evidence import Comparison, Measured, Measurement, measured, rounded
 from mlgate.gate import Gate, GateResult, Outcome, judge
 from mlgate.metrics.classification import paired_answers
 from mlgate.metrics.scoring import Row, Scoring, bounds_of
@@ -204,7 +204,7 @@ class TrialContext:
         failed = self.judged(rows, None, early=True)
         if any(result.rank is Outcome.FAIL for result in failed):
             return True
-        evidence = evidence_of(rows)
+        evidence = measured_of(rows)
         plain = [g.model_copy(update={"severity": "fail", **_EARLY}) for g in own]
         found = [judge(gate, evidence, confidence=self.confidence) for gate in plain]
         return all(result.rank in (Outcome.PASS, Outcome.FAIL) for result in found)
@@ -216,7 +216,7 @@ class TrialContext:
 
         `early`: what is inconclusive stays so, whatever the gate makes of it in the end.
         """
-        evidence = evidence_of(rows)
+        evidence = measured_of(rows)
         found = []
         for gate in self.gates:
             own = (
@@ -230,11 +230,9 @@ class TrialContext:
         return tuple(found)
 
 
-def evidence_of(rows: Sequence[Row]) -> Evidence:
-    """Rows as evidence, for the judge."""
-    return Evidence(
-        uses="quantize",
-        inputs={},
+def measured_of(rows: Sequence[Row]) -> Measured:
+    """Rows as what was measured, for the judge."""
+    return Measured(
         measurements=tuple(row for row in rows if isinstance(row, Measurement)),
         comparisons=tuple(row for row in rows if isinstance(row, Comparison)),
     )

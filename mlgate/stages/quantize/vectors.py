@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from mlgate.errors import StageError
-from mlgate.evidence import Comparison, Evidence, digest_of, measured, rounded
+from mlgate.evidence import Comparison, Measured, digest_of, measured, rounded
 from mlgate.gate import GateResult, Outcome, judge
 from mlgate.metrics.scoring import Row
 from mlgate.metrics.values import shared
@@ -23,7 +23,7 @@ from mlgate.stages.quantize.conclude import judged, verdict_details, whole, writ
 from mlgate.stages.quantize.confirm import SHARES
 from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Quantize, Vectors
-from mlgate.stages.quantize.trial import evidence_of
+from mlgate.stages.quantize.trial import measured_of
 from mlgate.stages.quantize.vector_codes import (
     Codes,
     Kind,
@@ -51,7 +51,7 @@ class Coded:
     promising: bool
 
 
-def measure_vectors(job: Job[Quantize], confidence: float) -> Evidence:
+def measure_vectors(job: Job[Quantize], confidence: float) -> Measured:
     """Evidence of the search over codes. Raises `StageError` for matrices that do not fit."""
     options = job.options.vectors
     assert options is not None
@@ -97,7 +97,7 @@ def measure_vectors(job: Job[Quantize], confidence: float) -> Evidence:
         "queries": {"search": len(search), "confirm": len(confirm), "seed": options.seed},
     }
     details |= verdict_details(best.results, best.refused)
-    return whole(job, best.rows, {"best_effort" if best.refused else "index": artifact}, details)
+    return whole(best.rows, {"best_effort" if best.refused else "index": artifact}, details)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class _Search:
         data = codes.file()
         factor = self.confirm_count / len(self.search)
         levels = _levels(self.job.confidences, share)
-        evidence = evidence_of(_rows(recall, data, self.full_bytes, options.k, levels, factor))
+        evidence = measured_of(_rows(recall, data, self.full_bytes, options.k, levels, factor))
         good = all(
             judge(gate, evidence, confidence=self.confidence).rank <= Outcome.WARN
             for gate in self.job.options.gates

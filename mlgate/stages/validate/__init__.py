@@ -2,16 +2,29 @@
 
 from collections.abc import Iterator
 
-from mlgate.evidence import Evidence
-from mlgate.stage import Job, Metric, Stage
+from mlgate.evidence import Measured
+from mlgate.stage import Installs, Job, Metric, Stage, inputs_of
+from mlgate.stages.validate.doctor import checks
 from mlgate.stages.validate.figures import figures
 from mlgate.stages.validate.spec import Validate
 
 
-def _measure(job: Job[Validate]) -> Evidence:
+def _measure(job: Job[Validate]) -> Measured:
     from mlgate.stages.validate.run import measure
 
     return measure(job)
+
+
+def _installs(options: Validate) -> Installs:
+    """What the engine and the places of the data need beside the stage's own packages."""
+    spark = options.engine == "spark"
+    urls = [source.path or "" for _, source in inputs_of(options) if "://" in (source.path or "")]
+    remote = ("remote",) if urls else ()
+    s3 = ("s3",) if any(url.startswith("s3://") for url in urls) else ()
+    return Installs(
+        extras=(*(("spark",) if spark else ()), *remote, *s3),
+        debian=("openjdk-17-jre-headless",) if spark else (),
+    )
 
 
 def _uncacheable(options: Validate) -> str | None:
@@ -166,6 +179,8 @@ STAGE = Stage(
     judged=("dataset",),
     packages=("great-expectations", "duckdb", "pandas", "pyarrow", "numpy"),
     uncacheable=_uncacheable,
+    installs=_installs,
+    doctor=checks,
     conflicts=_conflicts,
     figures=figures,
 )

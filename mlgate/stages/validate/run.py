@@ -13,7 +13,7 @@ from mlgate.data.table import Table, connect, open_table, quoted
 from mlgate.errors import StageError, about
 from mlgate.evidence import (
     Artifact,
-    Evidence,
+    Measured,
     Measurement,
     artifact,
     canonical,
@@ -55,16 +55,14 @@ class _Findings:
     outputs: dict[str, Artifact] = field(default_factory=dict)
 
 
-def measure(job: Job[Validate]) -> Evidence:
+def measure(job: Job[Validate]) -> Measured:
     """The evidence for a `validate` stage. Raises `StageError`."""
     found = _Findings()
     if job.options.dataset.dataset.sql is not None:
         _database(job, job.options.dataset.dataset.sql, found)
     else:
         _files(job, found)
-    return Evidence(
-        uses="validate",
-        inputs={},
+    return Measured(
         measurements=tuple(found.measurements),
         outputs=found.outputs,
         details=found.details,

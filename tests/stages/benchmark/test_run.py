@@ -24,6 +24,7 @@ from mlgate.stages.benchmark.run import measure, recompute
 from mlgate.stages.benchmark.session import ORT_ERRORS, Prepared
 from mlgate.stages.benchmark.spec import Benchmark
 from mlgate.stages.benchmark.target import Target, target_of
+from tests.projects import evidence_of
 from tests.stages.benchmark.onnx_models import write_chain
 
 QUICK: dict[str, Any] = {"scenarios": [{"kind": "single", "duration": "50ms"}]}
@@ -49,7 +50,7 @@ class Bench:
 
     def run(self, **block: Any) -> tuple[Evidence, Path]:
         job = self.job(**block)
-        return STAGE.measure(job), job.workdir
+        return evidence_of(STAGE, job), job.workdir
 
 
 @pytest.fixture
@@ -292,7 +293,7 @@ def test_rows_of_a_dataset_are_the_queries(bench: Bench, tmp_path: Path, model: 
     evidence, _ = bench.run(
         model=model, dataset=str(rows), inputs={"x": {"columns": "f*"}}, **QUICK
     )
-    assert evidence.inputs["dataset.dataset"] == digest_of(rows.read_bytes())
+    assert evidence.inputs["dataset"] == digest_of(rows.read_bytes())
     with pytest.raises(StageError, match="needs column x"):
         bench.run(model=model, dataset=str(rows), **QUICK)
 
@@ -408,7 +409,7 @@ def test_a_query_that_fails_loses_nothing_measured(
         "gates": GATES,
     }
     job = bench.job(model=model, **block)
-    evidence = measure(job, failing(at))
+    evidence = evidence_of(STAGE, job, measure(job, failing(at)))
     for gate in GATES:
         said, message = outcome(gate, evidence, block)
         assert said == "error"
@@ -444,7 +445,7 @@ def test_a_ramp_that_fails_keeps_its_rates(bench: Bench, model: str) -> None:
         Failing.fails_at = 0
         return Late(**vars(target_of(job, runtime)))
 
-    evidence = measure(job, aim)
+    evidence = evidence_of(STAGE, job, measure(job, aim))
     row = next(m for m in evidence.measurements if m.name == "capacity.knee_qps")
     assert row.value is None
     assert re.search(r"ramp: .*CUDA failure 700.*, after \d+ rates", row.reason or "")

@@ -6,8 +6,9 @@ from typing import Any
 
 from mlgate.evidence import Evidence
 from mlgate.stage import Job, Located, inputs_of
-from mlgate.stages.quantize.run import measure
+from mlgate.stages.quantize import STAGE
 from mlgate.stages.quantize.spec import Quantize
+from tests.projects import evidence_of
 
 
 def job_of(
@@ -32,4 +33,5 @@ def job_of(
 
 def quantize(options: dict[str, Any], workdir: Path, **kwargs: Any) -> Evidence:
     """The evidence of one run."""
-    return measure(job_of(options, workdir, **kwargs))
+    job = job_of(options, workdir, **kwargs)
+    return evidence_of(STAGE, job)

@@ -42,7 +42,7 @@ def test_a_good_model_is_approved_in_one_trial_and_one_pass(
     assert value(evidence, "trials") == 1
     assert value(evidence, "size_bytes") == len(data)
     assert evidence.details["approved"] is True
-    assert set(evidence.inputs) == {"model", "calibration", "evaluation"}
+    assert set(evidence.inputs) == {"model", "calibration.dataset", "evaluation.dataset"}
 
 
 def test_every_declared_row_is_declared(options: Options, tmp_path: Path) -> None:
