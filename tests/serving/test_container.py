@@ -62,9 +62,10 @@ def test_a_container_that_dies_shows_its_last_lines(client: Any, base: str) -> N
 
 
 def test_an_entrypoint_that_is_not_there_is_an_error(client: Any, base: str) -> None:
-    with Container(client, base, Setup(args=("/nothing",), port=65001)) as server:
-        with pytest.raises(StageError, match="could not start"):
-            server.start()
+    missing = Setup(args=("/nothing",), port=65001)
+    refused = pytest.raises(StageError, match="could not start")
+    with Container(client, base, missing) as server, refused:
+        server.start()
 
 
 def test_a_container_does_not_outlive_a_killed_owner(client: Any, base: str) -> None:

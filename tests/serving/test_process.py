@@ -24,7 +24,7 @@ def test_a_server_is_awaited_asked_and_ended(tmp_path: Path) -> None:
         assert answer.body.startswith(b'{"sum": 3')
         aside, left = unstable(answer, ask(server, SUM))
         assert (aside, left) == (frozenset({"body.id"}), ())
-        assert server.stop(5) == -15
+        assert server.stop(30) == -15
         assert ask(server, SUM).status == 0
 
 
