@@ -28,17 +28,12 @@ RECORDED: Final = {
 
 
 def prepare(
-    spec: Spec,
-    *,
-    only: Iterable[str] = (),
-    now: datetime,
-    include_deploys: bool = False,
-    use_cache: bool = True,
+    spec: Spec, *, only: Iterable[str] = (), now: datetime, include_deploys: bool = False
 ) -> tuple[Plan, dict[str, Key]]:
-    """The plan and every node's key; reads every input, but for those that a cache knows."""
+    """The plan and every node's key; reads every input's digest."""
     plan = resolve(spec, only=only, include_deploys=include_deploys)
     path = spec.folder / FOLDER / "cache" / "digests.json"
-    digests = DigestCache(path, int(now.timestamp() * 1e9), fresh=not use_cache)
+    digests = DigestCache(path, int(now.timestamp() * 1e9))
     found = keys(plan, lambda source: digests.located(source, spec.folder))
     with contextlib.suppress(StoreError):
         digests.save()
@@ -55,7 +50,7 @@ def check(
 ) -> Checked:
     """Run every stage, judge it, and keep the record. `now` is the clock, aware."""
     started = now()
-    plan, found = prepare(spec, only=only, now=started, use_cache=use_cache)
+    plan, found = prepare(spec, only=only, now=started)
     run = run_name(started)
     results = execute(
         plan, found, run, now=now, started=started, on_event=on_event, use_cache=use_cache

@@ -5,9 +5,8 @@ import errno
 import os
 import secrets
 import stat
-from io import BufferedReader
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from mlgate.errors import StoreError
 
@@ -29,7 +28,7 @@ def read_bytes(path: Path, *, most: int) -> bytes:
     return data
 
 
-def open_regular(path: Path) -> BufferedReader:
+def open_regular(path: Path) -> BinaryIO:
     """A regular file, opened to read; opening a pipe or a device would hang. Raises `OSError`."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -6,14 +6,16 @@ is not read twice.
 """
 
 import glob
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from mlgate.digests import FileDigests, Mark, mark_of
 from mlgate.errors import StageError
 from mlgate.evidence import canonical, digest_of
+from mlgate.files import write_atomic
 from mlgate.stage import Input, Located
 
 # As the stores behind fsspec call them: S3, GCS, Azure, HTTP, SFTP, local files, memory.
@@ -30,6 +32,8 @@ _VERSION_MARKS: Final = (
     "mtime",
     "created",
 )
+# A file that was written this recently may be written again within the clock's resolution.
+_RACY_NS: Final = 2_000_000_000
 _LOCATION: Final = b"\x0a\x08location\x12"
 _LARGEST_GRAPH: Final = 1 << 28  # bytes; weights that lie beside a model are not in it
 
@@ -107,13 +111,16 @@ def _locations(model: bytes) -> Iterator[str]:
 
 
 class DigestCache:
-    """Digests of inputs, remembered in `memory` (a JSON file) between runs.
+    """DigestCache of inputs, remembered in `memory` (a JSON file) between runs.
 
-    `now_ns` and `fresh` are as `FileDigests` has them.
+    `now_ns` is the run's clock, in nanoseconds since the epoch.
     """
 
-    def __init__(self, memory: Path, now_ns: int, *, fresh: bool = False) -> None:
-        self._digests = FileDigests(memory, now_ns, fresh=fresh)
+    def __init__(self, memory: Path, now_ns: int) -> None:
+        self._memory = memory
+        self._now_ns = now_ns
+        self._known: dict[str, list[int | str]] = _load(memory)
+        self._changed = False
 
     def located(self, source: Input, folder: Path) -> Located:
         """Where a source lies and its digest. Raises `StageError` when it cannot be read."""
@@ -123,27 +130,57 @@ class DigestCache:
         if _is_url(where):
             return Located(where, _of_url(where))
         found = files(where)
-        rows = [(path, *self._digests.of(path)) for path in found]
-        marks = tuple((str(path), mark) for path, _, mark in rows)
+        return Located(where, self._of_local(where, found), found)
+
+    def _of_local(self, where: str, found: tuple[Path, ...]) -> str:
         if len(found) == 1 and found[0] == Path(where):
-            return Located(where, rows[0][1], found, marks)
+            return self._of_file(found[0])
         root = Path(where) if Path(where).is_dir() else Path(where).parent
-        listed = [[os.path.relpath(path, root), digest] for path, digest, _ in rows]
-        return Located(where, digest_of(canonical(listed)), found, marks)
+        rows = [[os.path.relpath(path, root), self._of_file(path)] for path in found]
+        return digest_of(canonical(rows))
+
+    def _of_file(self, path: Path) -> str:
+        try:
+            stat = path.stat()
+            mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+            known = self._known.get(str(path))
+            if known is not None and known[:3] == mark:
+                return str(known[3])
+            with path.open("rb") as file:
+                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        except OSError as error:
+            raise StageError(f"{path} cannot be read: {error.strerror}") from None
+        if self._now_ns - stat.st_mtime_ns > _RACY_NS:
+            self._known[str(path)] = [*mark, digest]
+            self._changed = True
+        return digest
 
     def save(self) -> None:
-        """Remember what was read."""
-        self._digests.save()
+        """Remember what was read. A memory that cannot be written costs time, not truth."""
+        if self._changed:
+            write_atomic(self._memory, json.dumps(self._known, sort_keys=True).encode())
 
 
-def marks_now(located: Located) -> tuple[tuple[str, Mark], ...]:
-    """Marks of the files that lie there now: equal to `located.marks` where nothing changed."""
-    if not located.marks:  # a URL, a database
+def fingerprint(where: str) -> tuple[tuple[str, int, int], ...]:
+    """Sizes and times of the local files behind a location: did they change meanwhile?"""
+    if _is_url(where):
         return ()
     try:
-        return tuple((str(path), mark_of(path)) for path in files(located.location))
+        return tuple(
+            (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files(where)
+        )
     except (StageError, OSError):
-        return ()
+        return (("gone", 0, 0),)
+
+
+def _load(memory: Path) -> dict[str, list[int | str]]:
+    try:
+        known = json.loads(memory.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {k: v for k, v in known.items() if isinstance(v, list) and len(v) == 4}
 
 
 def _is_url(where: str) -> bool:

@@ -67,7 +67,6 @@ def sensitivities(
     output: str,
     *,
     store: bool = True,
-    batch_axis: Mapping[str, int] | None = None,
 ) -> list[Sensitivity]:
     """Of every group, worst error first; `store`: weights may be int8 where layers are float.
 
@@ -75,14 +74,13 @@ def sensitivities(
     What cannot be built, loaded or run errs infinitely, and so stays in float.
     """
     source = builder.model.SerializeToString(deterministic=True)
-    reference = outputs_of(source, batches, output, folder=builder.folder, batch_axis=batch_axis)
+    reference = outputs_of(source, batches, output, builder.folder)
     sizes = builder.weight_bytes
 
     def error_of(candidate: Candidate, only: Sequence[str] = ()) -> float:
         try:
             model = builder.build(candidate, only=only)
-            data = model.SerializeToString(deterministic=True)
-            found = outputs_of(data, batches, output, batch_axis=batch_axis)
+            found = outputs_of(model.SerializeToString(deterministic=True), batches, output)
         except StageError:
             return math.inf
         return relative_error(reference, found)

@@ -1,1 +1,0 @@
-"""Container images as bytes: read, analysed and written without a daemon; engines only carry them."""
