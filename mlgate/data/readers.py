@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import duckdb
@@ -19,22 +20,29 @@ ROW: Final = "mlgate row number"
 _HEADER_BYTES: Final = 1 << 20
 
 
-def relation(
-    connection: duckdb.DuckDBPyConnection, place: Location, name: str
-) -> tuple[pa.Schema, str]:
-    """The schema of all files (partition columns last) and what to write after FROM.
+@dataclass(frozen=True)
+class Relation:
+    """`schema` of all files, partition columns last; `source` is what stands after FROM.
 
-    Arrow files are registered on the connection as `name`. Raises `StageError`.
+    `arrow` is what was registered on the connection: another one must be given it, too.
     """
+
+    schema: pa.Schema
+    source: str
+    arrow: ds.Dataset | None = None
+
+
+def relation(connection: duckdb.DuckDBPyConnection, place: Location, name: str) -> Relation:
+    """All files as one relation. Raises `StageError`."""
     match place.format:
         case "parquet":
-            return _parquet(connection, place)
+            return Relation(*_parquet(connection, place))
         case "arrow":
             return _arrow(connection, place, name)
         case "csv":
-            return _csv(connection, place)
+            return Relation(*_csv(connection, place))
         case "jsonl":
-            return _jsonl(connection, place)
+            return Relation(*_jsonl(connection, place))
 
 
 def _parquet(connection: duckdb.DuckDBPyConnection, place: Location) -> tuple[pa.Schema, str]:
@@ -52,9 +60,7 @@ def _parquet(connection: duckdb.DuckDBPyConnection, place: Location) -> tuple[pa
     return _with_partitions(connection, place, _same(found), source), source
 
 
-def _arrow(
-    connection: duckdb.DuckDBPyConnection, place: Location, name: str
-) -> tuple[pa.Schema, str]:
+def _arrow(connection: duckdb.DuckDBPyConnection, place: Location, name: str) -> Relation:
     if place.partitions:
         raise StageError(
             f"{place.location}: key=value folders are not read for Arrow files",
@@ -73,8 +79,9 @@ def _arrow(
         found[file] = logical(part.schema)
         parts.append(part)
     schema = _same(found)
-    connection.register(name, ds.dataset(parts) if len(parts) > 1 else parts[0])
-    return schema, name
+    whole = ds.dataset(parts) if len(parts) > 1 else parts[0]
+    connection.register(name, whole)
+    return Relation(schema, name, whole)
 
 
 def _arrow_file(place: Location, file: str) -> ds.Dataset:

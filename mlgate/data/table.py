@@ -5,15 +5,18 @@ Three views over the same rows: `view` (NaN is NULL, as everywhere else in this 
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as pads
 
 from mlgate.data.location import Format, Location, locate, shown
 from mlgate.data.readers import ROW, check_names, relation
-from mlgate.data.reading import quoted, reading
+from mlgate.data.reading import literal, quoted, reading
 from mlgate.data.row_filter import checked
 from mlgate.errors import StageError
 
@@ -44,6 +47,10 @@ class Table:
     """The same rows and columns with NaN as stored."""
     numbered_view: str
     """`view` plus a last column `ROW`: zero-based position over all files, before the filter."""
+    arrow: pads.Dataset | None = None
+    """Registered as `<view>_arrow`: a cursor of the connection must be given it, too."""
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are text for a few odd words, and what to do about them."""
 
 
 def connect(*, memory: int | None, threads: int | None, spill: Path) -> duckdb.DuckDBPyConnection:
@@ -67,7 +74,7 @@ def connect(*, memory: int | None, threads: int | None, spill: Path) -> duckdb.D
             **({"threads": threads} if threads is not None else {}),
         },
     )
-    connection.execute("set TimeZone = 'UTC'")
+    connection.execute("set global TimeZone = 'UTC'")
     connection.execute("set enable_progress_bar = false")
     return connection
 
@@ -91,7 +98,8 @@ def open_table(
     if place.filesystem is not None and not _knows(connection, place):
         connection.register_filesystem(place.filesystem)
     with reading(place.location):
-        schema, source = relation(connection, place, f"{view}_arrow")
+        found = relation(connection, place, f"{view}_arrow")
+        schema, source = found.schema, found.source
         if not schema.names:
             raise StageError(f"{place.location} has no columns", hint="is it the right file?")
         check_names(place.location, schema.names)
@@ -117,6 +125,8 @@ def open_table(
         view=view,
         raw_view=f"{view}_raw",
         numbered_view=f"{view}_numbered",
+        arrow=found.arrow,
+        doubts=_doubts(connection, schema, source, place.format),
     )
 
 
@@ -144,3 +154,52 @@ def _create_views(
     }
     for name, query in views.items():
         connection.execute(f"create or replace view {name} as {query} where {where}")
+
+
+_NULL_WORDS: Final = (
+    "NA",
+    "N/A",
+    "#N/A",
+    "NaN",
+    "nan",
+    "NULL",
+    "null",
+    "None",
+    "none",
+    "-",
+    "?",
+    "",
+)
+_FIRST: Final = 1000  # rows that settle, mostly, that a column is text
+
+
+def _doubts(
+    connection: duckdb.DuckDBPyConnection, schema: pa.Schema, source: str, format_: Format
+) -> dict[str, str]:
+    """Columns of a text file that hold numbers, but for words that often mean "missing".
+
+    They are read as text, in every stage alike; whoever needs numbers is told why there are none.
+    """
+    if format_ != "csv":
+        return {}
+    words = ", ".join(literal(word) for word in _NULL_WORDS)
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    for rows in (f"(select * from {source} limit {_FIRST})", source):
+        found: dict[str, str] = {}
+        for name in texts:
+            column = quoted(name)
+            is_word = f"trim({column}) in ({words})"
+            query = (
+                f"select count(*), count(*) filter ({is_word}), "
+                f"count(*) filter (not {is_word} and try_cast({column} as double) is not null), "
+                f"min({column}) filter ({is_word}) from {rows} where {column} is not null"
+            )
+            total, odd, numbers, word = connection.execute(query).fetchone() or (0, 0, 0, "")
+            if odd + numbers == total and total:
+                found[name] = (
+                    f"{name} is text: {word!r} in {odd:,} of {total:,} rows"
+                    if odd and numbers
+                    else ""
+                )
+        texts = list(found)
+    return {name: doubt for name, doubt in found.items() if doubt}

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mlgate.stages.quantize.session import Session, latencies_ms
+from mlgate.data.session import Session, latencies_ms
 from mlgate.statistics.bootstrap import percentiles, resample
 from tests.benchmarks.quantize_search import plain
 from tests.benchmarks.quantize_suite import BATCH, POINT, TITLES, models, rows, searched

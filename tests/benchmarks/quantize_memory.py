@@ -23,11 +23,11 @@ from onnxruntime.quantization.calibrate import (
     create_calibrator,
 )
 
+from mlgate.data.rows import open_rows
+from mlgate.data.session import Port
 from mlgate.stage import Dataset
 from mlgate.stages.quantize.calibrate import calibrate
-from mlgate.stages.quantize.rows import open_rows
 from mlgate.stages.quantize.samples import read_samples
-from mlgate.stages.quantize.session import Port
 from tests.stages.quantize.models import convolutional
 
 SIDE = 16

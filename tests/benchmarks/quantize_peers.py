@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mlgate.stages.quantize.session import Session, latencies_ms
+from mlgate.data.session import Session, latencies_ms
 from tests.benchmarks.quantize_suite import POINT, TITLES, held_out, models, right, rows
 
 ROOT = Path(__file__).parents[2]

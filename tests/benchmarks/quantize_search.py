@@ -39,7 +39,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mlgate.stages.quantize.session import Session
+from mlgate.data.session import Session
 from mlgate.statistics.binomial import clopper_pearson
 from tests.benchmarks.quantize_suite import POINT, TITLES, held_out, models, right, rows, searched
 

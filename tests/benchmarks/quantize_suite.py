@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from mlgate.stages.quantize.session import Session
+from mlgate.data.session import Session
 from mlgate.statistics.paired import Pairs
 from tests.stages.quantize.jobs import quantize
 

@@ -122,7 +122,5 @@ def _of_provider(options: Benchmark) -> Iterator[Conflict]:
         yield ("max_fallback_nodes",), message, "leave it out"
     if options.cuda_graph and any(s.kind == "long_tail" for s in options.scenarios):
         yield ("cuda_graph",), "a CUDA graph has one shape, long_tail has several", None
-    if options.dataset is not None and options.dataset.filter is not None:
-        yield ("dataset", "filter"), "the benchmark does not filter rows", "filter in the data"
     if options.dataset is not None and options.dataset.dataset.sql is not None:
         yield ("dataset", "dataset"), "the benchmark reads files, not databases", None

@@ -1,19 +1,19 @@
 """Queries for a model: from rows of a dataset, from an .npz file, or made up with a seed."""
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from mlgate.data.location import shown
 from mlgate.errors import StageError
 from mlgate.stage import Columns, Dataset, Input, Located, Npz, Synthetic
-from mlgate.stages.benchmark.rows import Rows, load_npz, read_rows
 from mlgate.stages.benchmark.session import Array, Port
 from mlgate.stages.benchmark.spec import InputSource
 
 QUERIES: Final = 16
+MOST: Final = 4096
 
 
 def axes_of(port: Port, dims: Mapping[str, int], batch: int) -> tuple[int, ...]:
@@ -170,25 +170,54 @@ def read_tables(
     dataset: Dataset | None,
     inputs: Mapping[Input, Located],
 ) -> dict[str, Array]:
-    """All rows of every input that is filled from a file, in the model's dtype.
+    """The first `MOST` rows of every input that is filled from a file, in the model's dtype.
 
     Raises `StageError` for a file, array or column that is missing or does not fit.
     """
     tables: dict[str, Array] = {}
-    rows: Rows | None = None
+    filled: list[Port] = []
     for port in ports:
         source = sources.get(port.name)
         if isinstance(source, Npz):
             tables[port.name] = _npz(inputs[source.npz].location, source.array or port.name)
         elif isinstance(source, Columns):
-            if dataset is None:
-                raise StageError(
-                    f"input {port.name} is filled from columns, and there is no dataset",
-                    hint="add dataset: to this stage",
-                )
-            rows = rows or read_rows(inputs[dataset.dataset].location)
-            tables[port.name] = _filled(port, source, rows, dataset.label)
+            filled.append(port)
+    if filled and dataset is None:
+        raise StageError(
+            f"input {filled[0].name} is filled from columns, and there is no dataset",
+            hint="add dataset: to this stage",
+        )
+    if filled and dataset is not None:
+        used = {port.name: sources[port.name] for port in filled}
+        location = inputs[dataset.dataset].location
+        tables |= _first_rows(filled, dataset.model_copy(update={"inputs": used}), location)
     return tables
+
+
+def _first_rows(ports: Sequence[Port], dataset: Dataset, location: str) -> dict[str, Array]:
+    # Lazy: most benchmarks need no rows, and their reader takes memory beside what is measured.
+    from mlgate.data import feeds, rows, session  # noqa: PLC0415
+
+    read = rows.open_rows(location, dataset.filter)
+    wanted = [session.Port(p.name, str(p.dtype), _row_shape(p)) for p in ports]
+    bindings = list(feeds.input_bindings(read, dataset, wanted, {}, "the dataset"))
+    columns = [name for binding in bindings for name in binding.columns]
+    parts: list[dict[str, Array]] = []
+    missing = MOST
+    for batch in read.batches(columns, MOST):
+        count = min(missing, len(next(iter(batch.values()))))
+        window = {name: values[:count] for name, values in batch.items()}
+        parts.append({b.port.name: b.feed(window, slice(0, count)) for b in bindings})
+        missing -= count
+        if not missing:
+            break
+    if not parts:
+        raise StageError(f"{shown(location)} has no rows", hint="a benchmark needs at least one")
+    return {port.name: np.concatenate([part[port.name] for part in parts]) for port in ports}
+
+
+def _row_shape(port: Port) -> tuple[int | None, ...]:
+    return tuple(axis if isinstance(axis, int) and axis > 0 else None for axis in port.shape)
 
 
 def sources_for(
@@ -203,6 +232,8 @@ def sources_for(
 
 
 def _npz(location: str, name: str) -> Array:
+    from mlgate.data.rows import load_npz  # noqa: PLC0415  # as in `_first_rows`
+
     arrays = load_npz(location)
     if name not in arrays:
         raise StageError(
@@ -210,38 +241,3 @@ def _npz(location: str, name: str) -> Array:
             hint=f"it has {', '.join(sorted(arrays)) or 'none'}",
         )
     return arrays[name]
-
-
-def _filled(port: Port, source: Columns, rows: Rows, label: str | None) -> Array:
-    """Rows for one input: listed columns side by side, reshaped to `source.shape`."""
-    have = [name for name in rows.names if name != label]
-    wanted = [source.columns] if isinstance(source.columns, str) else list(source.columns)
-    names: list[str] = []
-    for pattern in wanted:
-        found = [name for name in have if fnmatch.fnmatchcase(name, pattern)]
-        if not found:
-            raise StageError(
-                f"input {port.name} needs column {pattern}, which the rows do not have",
-                hint=f"columns: {', '.join(have[:8])}" + (" …" if len(have) > 8 else ""),
-            )
-        names += found
-    try:
-        parts = [rows.column(name, port.dtype) for name in names]
-        flat = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-        inner = source.shape or _inner(port)
-        filled: Array = flat.reshape((len(flat), *inner)) if inner is not None else flat
-    except (ValueError, TypeError, OverflowError) as error:
-        raise StageError(
-            f"input {port.name} cannot be filled from {', '.join(names[:3])}: {error}",
-            hint="set columns: and shape: so that the numbers fit",
-        ) from None
-    return filled
-
-
-def _inner(port: Port) -> tuple[int, ...] | None:
-    inner = port.shape[1:]
-    return (
-        tuple(axis for axis in inner if isinstance(axis, int))
-        if all(isinstance(axis, int) for axis in inner)
-        else None
-    )

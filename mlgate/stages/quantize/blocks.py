@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mlgate.data.session import Array, Session
 from mlgate.errors import StageError
 from mlgate.metrics.scoring import Seen
 from mlgate.stages.quantize.looks import Look
 from mlgate.stages.quantize.samples import Samples
-from mlgate.stages.quantize.session import Array, Session
 
 Answers = dict[str, Array]
 Answer = Callable[[Session, Samples], Answers]

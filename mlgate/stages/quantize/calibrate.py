@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from mlgate.data.session import Array, Feeds, Session
 from mlgate.stages.quantize.graph import QUANTIZABLE, Graph
-from mlgate.stages.quantize.session import Array, Feeds, Session
 
 Floats = NDArray[np.float64]
 

@@ -19,6 +19,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import add_infer_metadata
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from mlgate.data.session import first_line
 from mlgate.errors import MissingPackage, StageError
 from mlgate.stages.quantize import ranges as ranging
 from mlgate.stages.quantize.bias import correct_biases
@@ -35,7 +36,6 @@ from mlgate.stages.quantize.graph import (
     shorten_names,
     where_layers_are,
 )
-from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Scheme
 from mlgate.stages.quantize.weight_only import Storing, storable, store_weights, weights_of
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from mlgate.data.session import Session
 from mlgate.evidence import Artifact, measured, rounded
 from mlgate.gate import GateResult
 from mlgate.metrics.classification import names_of, side_of, truth_of
@@ -23,7 +24,6 @@ from mlgate.stages.quantize.cascade import Operating, operate
 from mlgate.stages.quantize.conclude import judged, written
 from mlgate.stages.quantize.looks import Look
 from mlgate.stages.quantize.search import Search
-from mlgate.stages.quantize.session import Session
 from mlgate.stages.quantize.spec import Quantize
 from mlgate.stages.quantize.trial import Trial, TrialContext
 

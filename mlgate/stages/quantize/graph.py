@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper, version_converter
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
+from mlgate.data.session import Array, first_line
 from mlgate.errors import StageError
-from mlgate.stages.quantize.session import Array, first_line
 
 OLDEST_OPSET: Final = 13  # the first whose QuantizeLinear has an axis
 _LIFTED_OPSET: Final = 17  # the first with LayerNormalization as one node

@@ -20,9 +20,9 @@ from typing import Final
 
 import numpy as np
 
+from mlgate.data.session import Array, Feeds, Session
 from mlgate.errors import StageError
 from mlgate.stages.quantize.blocks import joined
-from mlgate.stages.quantize.session import Array, Feeds, Session
 
 _SECONDS: Final = 600.0  # for a few samples: longer is a deadlock
 _SAID: Final = b"!"

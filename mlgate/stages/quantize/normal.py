@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper
 
+from mlgate.data.session import first_line
 from mlgate.errors import StageError
 from mlgate.stages.quantize.graph import attribute, graphs_of, in_order
-from mlgate.stages.quantize.session import first_line
 
 _LEAST_IR: Final = 4  # before, every constant had to be an input too
 _SINGLE: Final = onnx.TensorProto.FLOAT

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from mlgate.data.session import Array, Feeds, Session, first_line
 from mlgate.errors import StageError
 from mlgate.stages.quantize import graph
 from mlgate.stages.quantize.equalize import equalize
@@ -20,7 +21,6 @@ from mlgate.stages.quantize.normal import (
     in_single_precision,
     normalised,
 )
-from mlgate.stages.quantize.session import Array, Feeds, Session, first_line
 
 _TOLERANCE: Final = 1e-4
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 from pydantic import JsonValue
 
+from mlgate.data.session import Session
 from mlgate.errors import StageError, about
 from mlgate.evidence import Measured, digest_of
 from mlgate.metrics.classification import truth_of
@@ -40,7 +41,6 @@ from mlgate.stages.quantize.normal import normalised
 from mlgate.stages.quantize.prepare import Prepared, prepare
 from mlgate.stages.quantize.provenance import origin
 from mlgate.stages.quantize.search import Search
-from mlgate.stages.quantize.session import Session
 from mlgate.stages.quantize.spec import Quantize
 from mlgate.stages.quantize.splits import Splits, probe_of, read_splits
 from mlgate.stages.quantize.trial import TrialContext

@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlgate.data.feeds import InputBinding, input_bindings, known
+from mlgate.data.rows import Array, Rows
+from mlgate.data.session import Feeds, Port
 from mlgate.errors import StageError
 from mlgate.stage import Dataset
-from mlgate.stages.quantize.fillings import Filling, fillings_of, known
-from mlgate.stages.quantize.rows import Array, Rows
-from mlgate.stages.quantize.session import Feeds, Port
 
 _READ_BYTES: Final = 2**20
 KEPT_BYTES: Final = 256 * 2**20
@@ -31,7 +31,7 @@ class Samples:
     """
 
     rows: Rows
-    fillings: tuple[Filling, ...]
+    bindings: tuple[InputBinding, ...]
     chosen: NDArray[np.intp]
     hashes: NDArray[np.bytes_]
     labels: Array | None = None
@@ -48,7 +48,7 @@ class Samples:
                 yield {name: value[start : start + size] for name, value in self.kept.items()}
             return
         waiting: list[Feeds] = []
-        for feeds in _chosen(self.rows, self.fillings, self.chosen):
+        for feeds in _chosen(self.rows, self.bindings, self.chosen):
             waiting.append(feeds)
             joined = _joined(waiting)
             count = _length(joined)
@@ -64,7 +64,7 @@ class Samples:
         index = np.sort(index)
         return Samples(
             self.rows,
-            self.fillings,
+            self.bindings,
             self.chosen[index],
             self.hashes[index],
             None if self.labels is None else self.labels[index],
@@ -83,7 +83,7 @@ class Samples:
 
     def in_memory(self) -> "Samples":
         """These samples, read once and kept where they are few."""
-        few = len(self) * _width(self.fillings) <= KEPT_BYTES
+        few = len(self) * _width(self.bindings) <= KEPT_BYTES
         if self.kept is not None or not len(self) or not few:
             return self
         return replace(self, kept=_joined(list(self.batches(len(self)))))
@@ -112,20 +112,20 @@ def read_samples(
     """
     if rows.count == 0:
         raise StageError(f"{role} has no rows", hint="an empty dataset proves nothing")
-    fillings = tuple(fillings_of(rows, dataset, ports, located, role))
+    bindings = tuple(input_bindings(rows, dataset, ports, located, role))
     chosen = np.arange(rows.count)
     if limit is not None and limit < rows.count:
         chosen = np.sort(np.random.default_rng(seed).choice(rows.count, limit, replace=False))
     extra = [name for name in (dataset.label, *slices) if name is not None]
     for name in extra:
         known(name, rows, role)
-    labels, marks, hashes, kept = _read(rows, fillings, chosen, dataset.label, slices, keep)
+    labels, marks, hashes, kept = _read(rows, bindings, chosen, dataset.label, slices, keep)
     if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise StageError(
             f"label {dataset.label} of {role} has rows without a number",
             hint="leave out rows without a label, with filter",
         )
-    return Samples(rows, fillings, chosen, hashes, labels, marks, kept)
+    return Samples(rows, bindings, chosen, hashes, labels, marks, kept)
 
 
 def split(samples: Samples, share: float, seed: int) -> tuple[Samples, Samples]:
@@ -163,7 +163,7 @@ def _bytes(hashes: NDArray[np.bytes_]) -> list[bytes]:
 
 def _read(
     rows: Rows,
-    fillings: Sequence[Filling],
+    bindings: Sequence[InputBinding],
     chosen: NDArray[np.intp],
     label: str | None,
     slices: Sequence[str],
@@ -175,7 +175,7 @@ def _read(
     hashes: list[bytes] = []
     kept: list[Feeds] | None = []
     held = 0
-    for feeds, others in _read_chosen(rows, fillings, chosen, extra):
+    for feeds, others in _read_chosen(rows, bindings, chosen, extra):
         for index in range(_length(feeds)):
             hashes.append(_hash(feeds, index))
         if label:
@@ -194,17 +194,19 @@ def _read(
     )
 
 
-def _chosen(rows: Rows, fillings: Sequence[Filling], chosen: NDArray[np.intp]) -> Iterator[Feeds]:
-    for feeds, _ in _read_chosen(rows, fillings, chosen, ()):
+def _chosen(
+    rows: Rows, bindings: Sequence[InputBinding], chosen: NDArray[np.intp]
+) -> Iterator[Feeds]:
+    for feeds, _ in _read_chosen(rows, bindings, chosen, ()):
         yield feeds
 
 
 def _read_chosen(
-    rows: Rows, fillings: Sequence[Filling], chosen: NDArray[np.intp], extra: Sequence[str]
+    rows: Rows, bindings: Sequence[InputBinding], chosen: NDArray[np.intp], extra: Sequence[str]
 ) -> Iterator[tuple[Feeds, dict[str, Array]]]:
-    columns = list(dict.fromkeys([*(c for f in fillings for c in f.columns), *extra]))
+    columns = list(dict.fromkeys([*(c for f in bindings for c in f.columns), *extra]))
     start = 0
-    size = max(1, min(1024, _READ_BYTES // max(_width(fillings), 1)))
+    size = max(1, min(1024, _READ_BYTES // max(_width(bindings), 1)))
     for batch in rows.batches(columns or list(rows.names[:1]), size):
         count = len(next(iter(batch.values())))
         inside = chosen[(chosen >= start) & (chosen < start + count)] - start
@@ -215,15 +217,15 @@ def _read_chosen(
                 f.port.name: f.feed(picked, window)[inside]
                 if f.ready is not None
                 else f.feed(picked, window)
-                for f in fillings
+                for f in bindings
             }
             yield feeds, {name: picked[name] for name in extra}
         start += count
 
 
-def _width(fillings: Sequence[Filling]) -> int:
+def _width(bindings: Sequence[InputBinding]) -> int:
     """Bytes of one row, at most."""
-    return sum(8 * math.prod(f.shape) for f in fillings)
+    return sum(8 * math.prod(f.shape) for f in bindings)
 
 
 def _hash(feeds: Feeds, index: int) -> bytes:

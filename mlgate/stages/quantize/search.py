@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from mlgate.data.session import Array, Feeds
 from mlgate.errors import StageError
 from mlgate.stage import Progress
 from mlgate.stages.quantize.candidates import RANGE_METHODS, TOO_LARGE, Candidate, CandidateBuilder
@@ -26,7 +27,6 @@ from mlgate.stages.quantize.sensitivity import (
     relative_error,
     sensitivities,
 )
-from mlgate.stages.quantize.session import Array, Feeds
 from mlgate.stages.quantize.trial import Trial, TrialContext
 
 _NEARER: Final = 0.25  # of the error of what has lost already: only that is worth another trial

@@ -12,11 +12,11 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import JsonValue
 
+from mlgate.data.session import Array, Feeds
 from mlgate.errors import StageError
 from mlgate.evidence import rounded
 from mlgate.stages.quantize.candidates import Candidate, CandidateBuilder
 from mlgate.stages.quantize.isolated import outputs_of
-from mlgate.stages.quantize.session import Array, Feeds
 
 Way = Literal["int8", "stored", "float"]
 

@@ -6,11 +6,11 @@ from typing import Final
 
 import numpy as np
 
+from mlgate.data.rows import open_rows
+from mlgate.data.session import Port
 from mlgate.errors import StageError, about
 from mlgate.stage import Dataset, Job, Npz
-from mlgate.stages.quantize.rows import open_rows
 from mlgate.stages.quantize.samples import KEPT_BYTES, Samples, overlap, read_samples, split
-from mlgate.stages.quantize.session import Port
 from mlgate.stages.quantize.spec import Evaluation, Quantize
 
 _FEWEST: Final = 10

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from mlgate.data.session import Array, Feeds, Session, latencies_ms
 from mlgate.evidence import Comparison, Measured, Measurement, measured, rounded
 from mlgate.gate import Gate, GateResult, Outcome, judge
 from mlgate.metrics.classification import paired_answers
@@ -28,7 +29,6 @@ from mlgate.stages.quantize.looks import (
     search_looks,
 )
 from mlgate.stages.quantize.samples import Samples
-from mlgate.stages.quantize.session import Array, Feeds, Session, latencies_ms
 from mlgate.stages.quantize.splits import Splits
 from mlgate.statistics.bootstrap import percentiles, resample
 from mlgate.statistics.intervals import Interval

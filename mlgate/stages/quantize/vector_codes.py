@@ -18,8 +18,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mlgate.data.session import first_line
 from mlgate.errors import StageError
-from mlgate.stages.quantize.session import first_line
 
 Floats = NDArray[np.float32]
 Kind = Literal["pq", "aware"]

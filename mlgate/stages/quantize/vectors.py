@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from mlgate.data.session import first_line
 from mlgate.errors import StageError
 from mlgate.evidence import Comparison, Measured, digest_of, measured, rounded
 from mlgate.gate import GateResult, Outcome, judge
@@ -21,7 +22,6 @@ from mlgate.metrics.values import shared
 from mlgate.stage import Job, Progress
 from mlgate.stages.quantize.conclude import judged, verdict_details, whole, written
 from mlgate.stages.quantize.confirm import SHARES
-from mlgate.stages.quantize.session import first_line
 from mlgate.stages.quantize.spec import Quantize, Vectors
 from mlgate.stages.quantize.trial import measured_of
 from mlgate.stages.quantize.vector_codes import (

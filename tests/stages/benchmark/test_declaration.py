@@ -108,7 +108,6 @@ def test_wrong_options_are_refused(block: dict[str, Any]) -> None:
         ({"baseline": "b.onnx", "scenarios": [{"kind": "ramp"}]}, ("baseline",), "single"),
         ({"cuda_graph": True}, ("cuda_graph",), "no CUDA graphs"),
         ({"max_fallback_nodes": 2}, ("max_fallback_nodes",), "every node"),
-        ({"dataset": {"dataset": "d.csv", "filter": "x > 1"}}, ("dataset", "filter"), "filter"),
     ],
 )
 def test_combinations_that_cannot_work_are_flaws(

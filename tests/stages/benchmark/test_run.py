@@ -294,7 +294,7 @@ def test_rows_of_a_dataset_are_the_queries(bench: Bench, tmp_path: Path, model: 
         model=model, dataset=str(rows), inputs={"x": {"columns": "f*"}}, **QUICK
     )
     assert evidence.inputs["dataset"] == digest_of(rows.read_bytes())
-    with pytest.raises(StageError, match="needs column x"):
+    with pytest.raises(StageError, match="matches 'x'"):
         bench.run(model=model, dataset=str(rows), **QUICK)
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlgate.data.rows import open_rows
+from mlgate.data.session import Port, Session
 from mlgate.gate import Gate
 from mlgate.stage import Dataset
 from mlgate.stages.quantize.blocks import Blocks
 from mlgate.stages.quantize.looks import Look, confirm_looks, may_promise, search_looks
-from mlgate.stages.quantize.rows import open_rows
 from mlgate.stages.quantize.samples import Samples, read_samples
-from mlgate.stages.quantize.session import Port, Session
 from mlgate.statistics.paired import Pairs
 from tests.stages.quantize.models import convolutional, save
 

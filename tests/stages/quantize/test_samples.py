@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlgate.data.rows import open_rows
+from mlgate.data.session import Port
 from mlgate.errors import StageError
 from mlgate.stage import Dataset
-from mlgate.stages.quantize.rows import open_rows
 from mlgate.stages.quantize.samples import Samples, overlap, read_samples, split
-from mlgate.stages.quantize.session import Port
 
 IMAGE = Port("image", "float32", (None, 1, 2, 2))
 
@@ -52,7 +52,7 @@ def test_the_column_of_the_inputs_name_is_the_default(tmp_path: Path) -> None:
 
 def test_batches_are_equal_whether_kept_or_read_again(pixels: Path) -> None:
     kept = read(pixels, inputs={"image": {"columns": "p_[0-9]"}}, limit=11)
-    again = Samples(kept.rows, kept.fillings, kept.chosen, kept.hashes)
+    again = Samples(kept.rows, kept.bindings, kept.chosen, kept.hashes)
     for size in (1, 4, 11, 64):
         pairs = list(zip(kept.batches(size), again.batches(size), strict=True))
         assert [len(a["image"]) for a, _ in pairs] == [len(b["image"]) for _, b in pairs]

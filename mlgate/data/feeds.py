@@ -3,19 +3,19 @@
 import fnmatch
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 import numpy as np
 
+from mlgate.data.rows import Array, Rows, load_npz
+from mlgate.data.session import Port
 from mlgate.errors import StageError
 from mlgate.stage import Columns, Dataset, Npz, Synthetic
-from mlgate.stages.quantize.rows import Array, Rows, load_npz
-from mlgate.stages.quantize.session import Port
 
 
 @dataclass(frozen=True)
-class Filling:
+class InputBinding:
     """How one model input is filled: from columns of the rows, or from a ready array."""
 
     port: Port
@@ -23,6 +23,7 @@ class Filling:
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
     ready: Array | None = None
+    doubts: Mapping[str, str | None] = field(default_factory=dict)
 
     def feed(self, batch: Mapping[str, Array], rows: slice) -> Array:
         """The input's array [rows, *shape]. Raises `StageError` for values that do not fit."""
@@ -38,13 +39,14 @@ class Filling:
                 f"numbers a row, the columns give {values.shape[1]}",
                 hint="check columns and shape under inputs",
             )
-        return _cast(values, self.dtype, self.port).reshape(count, *self.shape)
+        doubt = next(filter(None, map(self.doubts.get, self.columns)), None)
+        return _cast(values, self.dtype, self.port, doubt).reshape(count, *self.shape)
 
 
-def fillings_of(
+def input_bindings(
     rows: Rows, dataset: Dataset, ports: Sequence[Port], located: Mapping[str, str], role: str
-) -> Iterator[Filling]:
-    """One filling per model input. Raises `StageError` for names and shapes that do not fit."""
+) -> Iterator[InputBinding]:
+    """One binding per model input. Raises `StageError` for names and shapes that do not fit."""
     names = [port.name for port in ports]
     for name in dataset.inputs:
         if name not in names:
@@ -55,16 +57,16 @@ def fillings_of(
     for port in ports:
         way = dataset.inputs.get(port.name)
         if isinstance(way, Npz):
-            yield Filling(port, ready=_from_npz(way, port, located[port.name], rows.count))
+            yield InputBinding(port, ready=_from_npz(way, port, located[port.name], rows.count))
         elif isinstance(way, Synthetic):
-            yield Filling(port, ready=_synthetic(way, port, rows.count))
+            yield InputBinding(port, ready=_synthetic(way, port, rows.count))
         else:
             yield _from_columns(way, port, rows, dataset.label, role)
 
 
 def _from_columns(
     way: Columns | None, port: Port, rows: Rows, label: str | None, role: str
-) -> Filling:
+) -> InputBinding:
     if way is None:
         if port.name not in rows.names:
             raise StageError(
@@ -77,11 +79,12 @@ def _from_columns(
         pattern = way.columns
         columns = tuple(n for n in rows.names if n != label and fnmatch.fnmatchcase(n, pattern))
         if not columns:
-            raise StageError(f"no column of {role} matches {pattern!r} for input {port.name}")
+            raise StageError(
+                f"no column of {role} matches {pattern!r} for input {port.name}",
+                hint=_nearest(pattern, [n for n in rows.names if n != label], "the columns"),
+            )
     else:
-        columns = way.columns
-        for name in columns:
-            known(name, rows, role)
+        columns = tuple(_listed(way.columns, rows, label, role))
     if port.dtype == "object" and way is not None and way.dtype not in (None, "object", "str"):
         raise StageError(f"input {port.name} takes text, dtype says {way.dtype}")
     dtype = _dtype(way.dtype) if way is not None and way.dtype else port.dtype
@@ -93,7 +96,19 @@ def _from_columns(
     given = way.shape if way is not None else None
     shape = given if given is not None else _own_shape(port, rows, columns)
     _fits(shape, port)
-    return Filling(port, columns, shape, port.dtype)
+    doubts = {name: rows.doubt(name) for name in columns}
+    return InputBinding(port, columns, shape, port.dtype, doubts=doubts)
+
+
+def _listed(wanted: Sequence[str], rows: Rows, label: str | None, role: str) -> Iterator[str]:
+    """The columns of a list of names and patterns."""
+    for name in wanted:
+        matches = [n for n in rows.names if n != label and fnmatch.fnmatchcase(n, name)]
+        if name in rows.names or not matches:
+            known(name, rows, role)
+            yield name
+        else:
+            yield from matches
 
 
 def _own_shape(port: Port, rows: Rows, columns: Sequence[str]) -> tuple[int, ...]:
@@ -151,11 +166,16 @@ def _ready(values: Array, port: Port, count: int) -> Array:
     return _cast(values, port.dtype, port)
 
 
-def _cast(values: Array, dtype: str, port: Port) -> Array:
+def _cast(values: Array, dtype: str, port: Port, doubt: str | None = None) -> Array:
     if dtype == "object":
         return values.astype(object)
     if values.dtype.kind not in "biuf":
-        raise StageError(f"input {port.name} takes {dtype}, the column holds {values.dtype}")
+        held = "text" if values.dtype.kind in "OUS" else str(values.dtype)
+        why = f"; {doubt}" if doubt else ""
+        raise StageError(
+            f"input {port.name} takes {dtype}, the column holds {held}{why}",
+            hint=doubt and "say which words mean missing: read: {null_values: [NA]}",
+        )
     target = np.dtype(dtype)
     if target.kind in "iu" and values.dtype.kind == "f" and np.any(values != np.round(values)):
         raise StageError(

@@ -8,8 +8,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from mlgate.data.location import shown
+from mlgate.data.rows import open_rows
 from mlgate.errors import StageError
-from mlgate.stages.quantize.rows import open_rows, shown
 
 TABLE = pa.table(
     {
@@ -83,12 +84,12 @@ def test_what_is_not_there_or_not_data(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("x")
     np.savez(tmp_path / "ragged.npz", a=np.zeros(3), b=np.zeros(4))
     for name, said in (
-        ("none.parquet", "matches no file"),
+        ("none.parquet", "does not exist"),
         ("none.npz", "does not exist"),
-        ("bad.parquet", "cannot be read"),
+        ("bad.parquet", "is not a whole Parquet file"),
         ("bad.npz", "not a readable .npz"),
-        ("t.txt", "is not one of"),
-        ("ragged.npz", "different lengths"),
+        ("t.txt", "the ending does not say"),
+        ("ragged.npz", "differ in length"),
     ):
         with pytest.raises(StageError, match=said):
             open_rows(str(tmp_path / name), None)
