@@ -66,6 +66,10 @@ class Scoring:
         """The same, and only what gates look at."""
         return replace(self, only_wanted=True)
 
+    def gated_by(self, names: frozenset[str]) -> "Scoring":
+        """The same, and only those metrics."""
+        return replace(self, wanted=names, only_wanted=True, custom=())
+
     def foreseeing(self, factor: float) -> "Scoring":
         """The same, for `factor` times as many samples."""
         return replace(self, projected=factor)

@@ -81,3 +81,8 @@ def newcombe(
 def two_sided(confidence: float) -> float:
     """The normal quantile of a two-sided interval."""
     return float(special.ndtri((1 + confidence) / 2))
+
+
+def normal_quantile(probability: float) -> float:
+    """Quantile of the normal distribution."""
+    return float(special.ndtri(probability))

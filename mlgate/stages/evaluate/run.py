@@ -1,0 +1,193 @@
+"""Measure the evaluate stage: whose answers, to which rows, how good, and against what."""
+
+import re
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from mlgate.errors import StageError, about
+from mlgate.evidence import Comparison, Digest, Evidence, Measurement, measured
+from mlgate.metrics.classification import names_of, side_of, truth_of
+from mlgate.metrics.custom import load
+from mlgate.metrics.sanity import refuse_misfit
+from mlgate.metrics.scoring import Array, Row, Scoring, Seen
+from mlgate.metrics.tasks import score
+from mlgate.stage import Job, Progress
+from mlgate.stages.evaluate.answers import (
+    ANSWER,
+    SCORES,
+    Answers,
+    class_order,
+    label_text,
+    numbered,
+    of_records,
+    of_table,
+    outputs_of,
+)
+from mlgate.stages.evaluate.command import answers_of_command
+from mlgate.stages.evaluate.curves import drawn
+from mlgate.stages.evaluate.endpoint import answers_of_endpoint
+from mlgate.stages.evaluate.flips import flipped
+from mlgate.stages.evaluate.results.measuring import measure_results
+from mlgate.stages.evaluate.slices import SLICED, across_slices, slice_count
+from mlgate.stages.evaluate.spec import Answerer, Evaluate
+from mlgate.stages.evaluate.tables import Truth, read_table, read_truth
+
+Outputs = dict[str, Array]
+
+
+def measure(job: Job[Evaluate]) -> Evidence:
+    """Evidence of the answers' quality. Raises `StageError` when it cannot be measured."""
+    options = job.options
+    if options.results is not None:
+        return _evidence(job, *measure_results(job, options.results))
+    evaluation = options.evaluation
+    assert evaluation is not None
+    with about("evaluation"):
+        truth = read_truth(evaluation, job.inputs[evaluation.dataset].location)
+    seen, classes = _seen(job, truth)
+    scoring = _scoring(job, seen, classes)
+    _refuse_misfits(scoring, seen)
+    job.tell(Progress("scoring"))
+    found: list[Row] = list(score(scoring, seen))
+    if seen.slices:
+        shared = score(scoring.gated_by(SLICED).spending(1 / slice_count(found)), seen)
+        found += across_slices(found, shared)
+    found.append(measured("rows", len(truth), unit="count"))
+    details: dict[str, JsonValue] = {"classes": list(classes), **drawn(scoring, seen)}
+    if seen.source is not None and options.task == "classification" and seen.labels is not None:
+        changes, listed = flipped(scoring, seen, truth.keys, show=options.show_values)
+        found += changes
+        details["flipped"] = listed
+    return _evidence(job, found, details)
+
+
+def _seen(job: Job[Evaluate], truth: Truth) -> tuple[Seen, tuple[str, ...]]:
+    """Both sides' answers as arrays, labels as class numbers, and the names of the classes."""
+    options = job.options
+    candidate = _answered(job, options.candidate, truth, "model")
+    sides = [candidate]
+    if options.baseline is not None:
+        with about("baseline"):
+            sides.append(_answered(job, options.baseline, truth, "baseline"))
+    labels = truth.labels
+    classes: tuple[str, ...] = ()
+    if options.task == "classification":
+        text = None if labels is None else label_text(labels)
+        classes = class_order(options, text, sides)
+        if text is not None:
+            with about("evaluation", "label"):
+                labels = numbered(text, classes, "the label")
+    outputs = [outputs_of(side, classes, options.task) for side in sides]
+    seen = Seen(
+        source=outputs[1] if len(outputs) > 1 else None,
+        candidate=outputs[0],
+        labels=labels,
+        slices=truth.slices,
+        clusters=truth.clusters,
+        queries=truth.queries,
+    )
+    return seen, classes
+
+
+def _answered(job: Job[Evaluate], answerer: Answerer, truth: Truth, whose: str) -> Answers:
+    options = job.options
+    label = options.evaluation.label if options.evaluation else None
+    job.tell(Progress(f"reading the answers of the {whose}"))
+    if answerer.predictions is not None:
+        with about("predictions"):
+            table = read_table(job.inputs[answerer.predictions.file].location)
+            return of_table(answerer.predictions, table, truth, options)
+    if answerer.command is not None:
+        with about("command"):
+            records = answers_of_command(job, answerer.command, truth, whose)
+            return of_records(records, truth, options.missing, f"the {whose}")
+    if answerer.http is not None:
+        with about("http"):
+            answers = list(answers_of_endpoint(answerer.http, truth, label, whose))
+            return of_records(answers, truth, options.missing, f"the {whose}")
+    raise StageError("a model cannot be run here yet")
+
+
+def _scoring(job: Job[Evaluate], seen: Seen, classes: tuple[str, ...]) -> Scoring:
+    options = job.options
+    output = ANSWER if ANSWER in seen.candidate else SCORES
+    if seen.source is not None and output not in seen.source:
+        raise StageError(
+            f"the model gives {', '.join(seen.candidate)}, the baseline {', '.join(seen.source)}",
+            hint="both have to give answers, or both scores",
+        )
+    wanted = {gate.metric for gate in options.gates}
+    gated = {int(k) for name in wanted for k in re.findall(r"^accuracy\.top(\d+)$", name)}
+    custom = []
+    for name, metric in sorted(options.metrics.items()):
+        with about("metrics", name):
+            where = job.inputs[metric.python].location
+            custom.append((name, load(name, metric, where, job.workdir)))
+    return Scoring(
+        task=options.task,
+        output=output,
+        confidences=job.confidences,
+        wanted=frozenset(wanted),
+        classes=classes,
+        top_k=tuple(sorted({*options.top_k, *gated})),
+        threshold=options.threshold,
+        custom=tuple(custom),
+        by_class_and_slice=bool(seen.slices),
+        to="baseline",
+        everything=True,
+        costs=_costs(options, classes),
+        abstain_below=options.abstain_below,
+        scores=SCORES if SCORES in seen.candidate else None,
+    )
+
+
+def _costs(options: Evaluate, classes: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+    """Cost of answering [truth, answer]; what is not named costs nothing."""
+    if not options.costs:
+        return ()
+    named = {*options.costs, *(name for row in options.costs.values() for name in row)}
+    unknown = sorted(named - set(classes))
+    if unknown:
+        raise StageError(
+            f"costs name the class {unknown[0]!r}, the classes are {', '.join(classes[:12])}",
+            option=("costs",),
+        )
+    rows = [options.costs.get(true, {}) for true in classes]
+    return tuple(tuple(float(row.get(said, 0.0)) for said in classes) for row in rows)
+
+
+def _refuse_misfits(scoring: Scoring, seen: Seen) -> None:
+    """Answers that cannot belong to the labels are told before anything is judged."""
+    if scoring.task != "classification" or seen.labels is None:
+        return
+    labels = seen.labels
+    sides = [("model", seen)]
+    if seen.source is not None:
+        sides.insert(0, (scoring.to, seen.of_reference()))
+    for whose, side in sides:
+        truth = truth_of(scoring, labels, side.candidate[scoring.output])
+        names = names_of(scoring, side, truth)
+        refuse_misfit(whose, truth, side_of(scoring, side.candidate).answers, names)
+
+
+def _evidence(job: Job[Evaluate], rows: Sequence[Row], details: dict[str, JsonValue]) -> Evidence:
+    return Evidence(
+        uses="evaluate",
+        inputs=_inputs(job),
+        measurements=tuple(row for row in rows if isinstance(row, Measurement)),
+        comparisons=tuple(row for row in rows if isinstance(row, Comparison)),
+        details=details,
+    )
+
+
+def _inputs(job: Job[Evaluate]) -> dict[str, Digest]:
+    options = job.options
+    given = {"model": options.model}
+    if options.baseline is not None:
+        given["baseline"] = options.baseline.model
+    found = {}
+    for name, source in given.items():
+        if source is not None and job.inputs[source].digest is not None:
+            found[name] = job.inputs[source].digest or ""
+    return found
