@@ -35,6 +35,16 @@ _DTYPES: Final[Mapping[str, str]] = {
 _FOLDER: Final = "session.model_external_initializers_file_folder_path"
 
 
+# The first bytes of what is no ONNX model, and how to get one.
+_FOREIGN: Final = (
+    (0, b"\x80", "a Python pickle, as scikit-learn's: export it with skl2onnx, zipmap=False"),
+    (0, b"PK\x03\x04", "a zip archive, as PyTorch's .pt: export it with torch.onnx.export"),
+    (0, b"\x89HDF", "HDF5, as Keras': export it with model.export(…, format='onnx')"),
+    (8, b"{", "safetensors, weights without a graph: export the model that they belong to"),
+    (0, b"version https://git-lfs", "a Git LFS pointer: git lfs pull"),
+)
+
+
 @dataclass(frozen=True)
 class Port:
     """An input or output of a model. A dimension of None is free; the first one is the batch."""
@@ -113,6 +123,22 @@ class Session:
             for name, value in feeds.items()
         }
         return {name: value[:rows] for name, value in self.run(padded).items()}
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raises `StageError` for a file of another framework, and says how it becomes ONNX."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError:
+        return  # told better by who reads it
+    for start, mark, what in _FOREIGN:
+        if head[start:].startswith(mark):
+            raise StageError(
+                f"{path.name} is not ONNX: it is {what}",
+                hint="answers of any model are evaluated as predictions: or command: "
+                "(uses: evaluate)",
+            )
 
 
 def latencies_ms(

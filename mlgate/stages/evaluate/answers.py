@@ -80,9 +80,12 @@ def of_records(records: Sequence[Record], truth: Truth, missing: str, whose: str
 
 
 def class_order(
-    options: Evaluate, labels: Array | None, sides: Sequence[Answers]
+    options: Evaluate, labels: Array | None, sides: Sequence[Answers], width: int
 ) -> tuple[str, ...]:
-    """The classes, in the order of the scores: as listed, as the scores say, or as they sort."""
+    """The classes, in the order of the scores: as listed, as the scores say, or as they sort.
+
+    `width` is how many classes a model's outputs have: those number them from 0; 0: none do.
+    """
     if options.classes:
         return options.classes
     orders = {side.order for side in sides if side.order}
@@ -92,13 +95,20 @@ def class_order(
         return orders.pop()
     kinds: set[str] = set()
     if labels is not None:
-        kinds |= {_text(value) for value in np.unique(labels).tolist()}
+        kinds |= set(np.unique(labels).tolist())
     for side in sides:
         if side.said is not None:
             kinds |= set(np.unique(side.said).tolist()) - {""}
-    width = next((side.scores.shape[1] for side in sides if side.scores is not None), 0)
-    if width and len(kinds) != max(width, 2) and all(kind.isdigit() for kind in kinds):
-        return tuple(str(number) for number in range(max(width, 2)))
+        if side.scores is not None:
+            width = max(width, side.scores.shape[1], 2)
+    numbers = [int(kind) for kind in kinds if kind.isdecimal()]
+    if width and len(numbers) == len(kinds):
+        return tuple(str(number) for number in range(max([width - 1, *numbers]) + 1))
+    if width and len(kinds) != width:
+        raise StageError(
+            f"the labels are {', '.join(sorted(map(repr, kinds))[:8])}, and there are {width} scores",
+            hint="list the classes in the order of the scores: classes: [...]",
+        )
     return tuple(sorted(kinds, key=_sorting))
 
 
@@ -126,6 +136,7 @@ def numbered(text: Array, classes: Sequence[str], what: str) -> NDArray[np.int64
     """Class numbers [n] of text [n]; −1 for none. Raises `StageError` for an unknown class."""
     kinds, codes = np.unique(text.astype(np.str_), return_inverse=True)
     places = {name: number for number, name in enumerate(classes)} | {"": -1}
+    places |= _truths(classes)
     unknown = [kind for kind in kinds.tolist() if kind not in places]
     if unknown:
         raise StageError(
@@ -133,6 +144,18 @@ def numbered(text: Array, classes: Sequence[str], what: str) -> NDArray[np.int64
             hint="are label, answer and classes written alike?",
         )
     return np.array([places[kind] for kind in kinds.tolist()], dtype=np.int64)[codes]
+
+
+def _truths(classes: Sequence[str]) -> dict[str, int]:
+    """Where 0 and 1 stand among classes that are named yes and no.
+
+    A CSV file with such a column may be read as true and false.
+    """
+    numbers = {name.lower(): number for number, name in enumerate(classes)}
+    for no, yes in (("no", "yes"), ("false", "true"), ("n", "y"), ("f", "t")):
+        if numbers.keys() == {no, yes}:
+            return {"0": numbers[no], "1": numbers[yes]}
+    return {}
 
 
 def label_text(labels: Array) -> Array:

@@ -10,7 +10,7 @@ from mlgate.evidence import Comparison, Digest, Evidence, Measurement, measured
 from mlgate.metrics.classification import names_of, side_of, truth_of
 from mlgate.metrics.custom import load
 from mlgate.metrics.sanity import refuse_misfit
-from mlgate.metrics.scoring import Array, Row, Scoring, Seen
+from mlgate.metrics.scoring import Row, Scoring, Seen
 from mlgate.metrics.tasks import score
 from mlgate.stage import Job, Progress
 from mlgate.stages.evaluate.answers import (
@@ -28,12 +28,11 @@ from mlgate.stages.evaluate.command import answers_of_command
 from mlgate.stages.evaluate.curves import drawn
 from mlgate.stages.evaluate.endpoint import answers_of_endpoint
 from mlgate.stages.evaluate.flips import flipped
+from mlgate.stages.evaluate.onnx_model import Outputs, classes_of_outputs, outputs_of_model
 from mlgate.stages.evaluate.results.measuring import measure_results
 from mlgate.stages.evaluate.slices import SLICED, across_slices, slice_count
 from mlgate.stages.evaluate.spec import Answerer, Evaluate
 from mlgate.stages.evaluate.tables import Truth, read_table, read_truth
-
-Outputs = dict[str, Array]
 
 
 def measure(job: Job[Evaluate]) -> Evidence:
@@ -44,7 +43,7 @@ def measure(job: Job[Evaluate]) -> Evidence:
     evaluation = options.evaluation
     assert evaluation is not None
     with about("evaluation"):
-        truth = read_truth(evaluation, job.inputs[evaluation.dataset].location)
+        truth = read_truth(evaluation, job.inputs[evaluation.dataset].location, job.workdir)
     seen, classes = _seen(job, truth)
     scoring = _scoring(job, seen, classes)
     _refuse_misfits(scoring, seen)
@@ -65,20 +64,26 @@ def measure(job: Job[Evaluate]) -> Evidence:
 def _seen(job: Job[Evaluate], truth: Truth) -> tuple[Seen, tuple[str, ...]]:
     """Both sides' answers as arrays, labels as class numbers, and the names of the classes."""
     options = job.options
-    candidate = _answered(job, options.candidate, truth, "model")
-    sides = [candidate]
+    sides = [_answered(job, options.candidate, truth, "model")]
     if options.baseline is not None:
         with about("baseline"):
             sides.append(_answered(job, options.baseline, truth, "baseline"))
     labels = truth.labels
-    classes: tuple[str, ...] = ()
-    if options.task == "classification":
+    classes = options.classes
+    ready = [side for side in sides if isinstance(side, Answers)]
+    if options.task == "classification" and (ready or labels is not None):
         text = None if labels is None else label_text(labels)
-        classes = class_order(options, text, sides)
+        width = max(
+            (classes_of_outputs(side) for side in sides if isinstance(side, dict)), default=0
+        )
+        classes = class_order(options, text, ready, width)
         if text is not None:
             with about("evaluation", "label"):
                 labels = numbered(text, classes, "the label")
-    outputs = [outputs_of(side, classes, options.task) for side in sides]
+    outputs = [
+        outputs_of(side, classes, options.task) if isinstance(side, Answers) else side
+        for side in sides
+    ]
     seen = Seen(
         source=outputs[1] if len(outputs) > 1 else None,
         candidate=outputs[0],
@@ -90,13 +95,15 @@ def _seen(job: Job[Evaluate], truth: Truth) -> tuple[Seen, tuple[str, ...]]:
     return seen, classes
 
 
-def _answered(job: Job[Evaluate], answerer: Answerer, truth: Truth, whose: str) -> Answers:
+def _answered(
+    job: Job[Evaluate], answerer: Answerer, truth: Truth, whose: str
+) -> Answers | Outputs:
     options = job.options
     label = options.evaluation.label if options.evaluation else None
     job.tell(Progress(f"reading the answers of the {whose}"))
     if answerer.predictions is not None:
         with about("predictions"):
-            table = read_table(job.inputs[answerer.predictions.file].location)
+            table = read_table(job.inputs[answerer.predictions.file].location, job.workdir)
             return of_table(answerer.predictions, table, truth, options)
     if answerer.command is not None:
         with about("command"):
@@ -106,17 +113,14 @@ def _answered(job: Job[Evaluate], answerer: Answerer, truth: Truth, whose: str) 
         with about("http"):
             answers = list(answers_of_endpoint(answerer.http, truth, label, whose))
             return of_records(answers, truth, options.missing, f"the {whose}")
-    raise StageError("a model cannot be run here yet")
+    assert answerer.model is not None
+    with about("model"):
+        return outputs_of_model(job, answerer.model, truth, whose)
 
 
 def _scoring(job: Job[Evaluate], seen: Seen, classes: tuple[str, ...]) -> Scoring:
     options = job.options
-    output = ANSWER if ANSWER in seen.candidate else SCORES
-    if seen.source is not None and output not in seen.source:
-        raise StageError(
-            f"the model gives {', '.join(seen.candidate)}, the baseline {', '.join(seen.source)}",
-            hint="both have to give answers, or both scores",
-        )
+    output, scores = _outputs(options, seen)
     wanted = {gate.metric for gate in options.gates}
     gated = {int(k) for name in wanted for k in re.findall(r"^accuracy\.top(\d+)$", name)}
     custom = []
@@ -138,8 +142,35 @@ def _scoring(job: Job[Evaluate], seen: Seen, classes: tuple[str, ...]) -> Scorin
         everything=True,
         costs=_costs(options, classes),
         abstain_below=options.abstain_below,
-        scores=SCORES if SCORES in seen.candidate else None,
+        scores=scores,
     )
+
+
+def _outputs(options: Evaluate, seen: Seen) -> tuple[str, str | None]:
+    """(the output that is scored, the one that holds scores: None where that is to be seen).
+
+    Both sides are renamed to `answer` and `scores` where one of them is no ONNX model.
+    """
+    sides = [seen.candidate, *([] if seen.source is None else [seen.source])]
+    if all(options.output in side for side in sides):
+        return options.output or "", None
+    if options.output is not None and options.output not in seen.candidate:
+        known = ", ".join(seen.candidate)
+        raise StageError(
+            f"the model has no output {options.output!r}",
+            hint=f"its outputs: {known}",
+            option=("output",),
+        )
+    shared = [name for name in seen.candidate if all(name in side for side in sides)]
+    if not shared:
+        raise StageError(
+            f"the model gives {', '.join(seen.candidate)}, the baseline "
+            f"{', '.join(seen.reference)}: nothing that both give",
+            hint="give the outputs one name, or evaluate both by predictions:",
+        )
+    if ANSWER in shared:
+        return ANSWER, SCORES if SCORES in shared else None
+    return shared[0], None
 
 
 def _costs(options: Evaluate, classes: Sequence[str]) -> tuple[tuple[float, ...], ...]:

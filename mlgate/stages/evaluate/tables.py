@@ -1,29 +1,21 @@
 """Rows of a file as Arrow columns, with what the evaluation says of them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
+from mlgate.data.rows import as_numpy
+from mlgate.data.table import connect, open_table, reading
 from mlgate.errors import StageError
 from mlgate.stages.evaluate.spec import Rows
 
 Array = NDArray[Any]
-_FORMATS = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".arrow": "ipc",
-    ".feather": "ipc",
-    ".jsonl": "json",
-    ".ndjson": "json",
-}
-ROW = "row"  # the key of a row that has no column of keys: its number
 
 
 @dataclass(frozen=True)
@@ -41,24 +33,42 @@ class Truth:
         return int(self.table.num_rows)
 
 
-def read_table(location: str, row_filter: str | None = None) -> pa.Table:
-    """All rows of a file or folder. Raises `StageError` for what cannot be read."""
-    suffix = next((s for s in _FORMATS if location.lower().endswith(s)), ".parquet")
+def read_table(location: str, workdir: Path, row_filter: str | None = None) -> pa.Table:
+    """All rows of a dataset, in the order of its files. Raises `StageError`."""
+    connection = connect(memory=None, threads=1, spill=workdir)
     try:
-        table = pads.dataset(location, format=_FORMATS[suffix]).to_table()
-        if row_filter is not None:
-            table = _filtered(table, row_filter)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        said = str(error).splitlines()[0][:200]
-        raise StageError(f"{location} cannot be read: {said}") from None
+        opened = open_table(connection, location, view="rows", filter=row_filter)
+        with reading(opened.location):
+            table = connection.sql("from rows").to_arrow_table()
+    finally:
+        connection.close()
     if not table.num_rows:
-        raise StageError(f"{location} has no rows", hint="an empty dataset proves nothing")
+        raise StageError(
+            f"{opened.location} has no rows that are kept", hint="an empty dataset proves nothing"
+        )
     return table
 
 
-def read_truth(rows: Rows, location: str) -> Truth:
+@dataclass
+class TableRows:
+    """A table as the feeds of a model read it (`data.rows.Rows`)."""
+
+    table: pa.Table
+    names: tuple[str, ...] = field(init=False)
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names, self.count = tuple(self.table.column_names), int(self.table.num_rows)
+
+    def batches(self, columns: Sequence[str], size: int) -> Iterator[dict[str, Array]]:
+        for start in range(0, self.count, size):
+            part = self.table.slice(start, size)
+            yield {name: as_numpy(part.column(name).combine_chunks(), name) for name in columns}
+
+
+def read_truth(rows: Rows, location: str, workdir: Path) -> Truth:
     """The rows that decide. Raises `StageError` for columns that are missing or repeated keys."""
-    table = read_table(location, rows.filter)
+    table = read_table(location, workdir, rows.filter)
     labels = None
     if rows.label is not None:
         labels = values_of(column(table, rows.label), rows.label)
@@ -137,6 +147,8 @@ def values_of(found: pa.Array, name: str) -> Array:
 
 def text_of(found: pa.Array) -> Array:
     """A column as text [n]; an empty cell is the text `null`."""
+    if pa.types.is_boolean(found.type):
+        found = pc.cast(found, pa.int8())
     text = pc.fill_null(pc.cast(found, pa.string()), "null").dictionary_encode()
     names = np.asarray(text.dictionary.to_pylist(), dtype=np.str_)
     return np.asarray(names[text.indices.to_numpy(zero_copy_only=False)])
@@ -158,13 +170,3 @@ def _refuse_repeats(keys: pa.Array, name: str | None, whose: str) -> None:
         f"{whose} have the key {most['values']!r} {most['counts']} times{column_}",
         hint="a key names one row; several rows of one unit are a group:",
     )
-
-
-def _filtered(table: pa.Table, condition: str) -> pa.Table:
-    with duckdb.connect(config={"enable_external_access": "false"}) as connection:
-        connection.register("rows", table)
-        try:
-            return connection.sql("FROM rows").filter(condition).to_arrow_table()
-        except duckdb.Error as error:
-            said = str(error).splitlines()[0][:200]
-            raise StageError(f"filter {condition!r} cannot be used: {said}") from None

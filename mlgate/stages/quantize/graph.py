@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper, version_converter
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-from mlgate.data.session import Array, first_line
+from mlgate.data.session import Array, first_line, refuse_foreign
 from mlgate.errors import StageError
 
 OLDEST_OPSET: Final = 13  # the first whose QuantizeLinear has an axis
@@ -92,6 +92,7 @@ def load(path: Path) -> onnx.ModelProto:
 
     Of a model over 2 GiB, which no protobuf can hold, only the graph: its weights stay outside.
     """
+    refuse_foreign(path)
     try:
         large = size_on_disk(path) > LARGEST
         model = onnx.load(str(path), load_external_data=not large)
