@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from mlgate.evidence import Evidence
-from mlgate.stage import Job, Metric, Stage
-from mlgate.stages.evaluate.figures import figures, summaries
+from mlgate.evidence import Measured
+from mlgate.stage import Installs, Job, Metric, Stage
+from mlgate.stages.evaluate.figures import COLUMNS, figures, summaries
 from mlgate.stages.evaluate.spec import Answerer, Evaluate
 
 
-def _measure(job: Job[Evaluate]) -> Evidence:
+def _measure(job: Job[Evaluate]) -> Measured:
     from mlgate.stages.evaluate.run import measure
 
     return measure(job)
@@ -45,6 +45,12 @@ def _uncacheable(options: Evaluate) -> str | None:
     if any(answerer is not None and answerer.http is not None for answerer in answerers):
         return "a served model is asked anew each time"
     return None
+
+
+def _installs(options: Evaluate) -> Installs:
+    baseline = options.baseline
+    models = options.model, None if baseline is None else baseline.model
+    return Installs(extras=("cpu",)) if any(models) else Installs()
 
 
 _TO = ("baseline",)
@@ -97,10 +103,13 @@ STAGE = Stage(
     options=Evaluate,
     measure=_measure,
     metrics=METRICS,
-    judged=("model",),
-    packages=("numpy", "scipy", "pyarrow", "duckdb"),
+    judged=("model", "predictions.file", "results.file"),
+    references=_TO,
+    installs=_installs,
+    packages=("onnxruntime", "numpy", "scipy", "pyarrow", "duckdb"),
     uncacheable=_uncacheable,
     conflicts=_conflicts,
     figures=figures,
     summaries=summaries,
+    columns=COLUMNS,
 )

@@ -5,9 +5,14 @@ from typing import Any
 
 from mlgate.evidence import Evidence, Measurement
 from mlgate.figure import Figure, Series
-from mlgate.pareto import ModelSummary
+from mlgate.pareto import Column, ModelSummary
 
-_STANDS = ("accuracy", "mae", "map", "exact_match", "ndcg")
+COLUMNS = (
+    Column("accuracy", "accuracy", more=True, role="quality"),
+    Column("map", "mean average precision", more=True, role="quality"),
+    Column("exact_match", "exact match", more=True, role="quality"),
+    Column("mae", "mean absolute error", role="quality"),
+)
 
 
 def figures(evidence: Evidence) -> tuple[Figure, ...]:
@@ -17,10 +22,11 @@ def figures(evidence: Evidence) -> tuple[Figure, ...]:
 
 def summaries(evidence: Evidence) -> tuple[ModelSummary, ...]:
     """How good the model and its baseline are, where both are files."""
+    names = {column.name for column in COLUMNS}
     known = {
         row.name: row.value
         for row in evidence.measurements
-        if row.name in _STANDS and "slice" not in row.labels and row.value is not None
+        if row.name in names and not row.labels and row.value is not None
     }
     reference = {
         row.name: row.reference
@@ -30,8 +36,8 @@ def summaries(evidence: Evidence) -> tuple[ModelSummary, ...]:
     found = []
     if "model" in evidence.inputs:
         found.append(ModelSummary(evidence.inputs["model"], "model", known))
-    if "baseline" in evidence.inputs:
-        found.append(ModelSummary(evidence.inputs["baseline"], "baseline", reference))
+    if "baseline.model" in evidence.inputs:
+        found.append(ModelSummary(evidence.inputs["baseline.model"], "baseline", reference))
     return tuple(found)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from mlgate.errors import StageError, about
-from mlgate.evidence import Comparison, Digest, Evidence, Measurement, measured
+from mlgate.evidence import Comparison, Measured, Measurement, measured
 from mlgate.metrics.classification import names_of, side_of, truth_of
 from mlgate.metrics.custom import load
 from mlgate.metrics.sanity import refuse_misfit
@@ -35,11 +35,11 @@ from mlgate.stages.evaluate.spec import Answerer, Evaluate
 from mlgate.stages.evaluate.tables import Truth, read_table, read_truth
 
 
-def measure(job: Job[Evaluate]) -> Evidence:
-    """Evidence of the answers' quality. Raises `StageError` when it cannot be measured."""
+def measure(job: Job[Evaluate]) -> Measured:
+    """How good the answers are. Raises `StageError` when it cannot be measured."""
     options = job.options
     if options.results is not None:
-        return _evidence(job, *measure_results(job, options.results))
+        return _measured(*measure_results(job, options.results))
     evaluation = options.evaluation
     assert evaluation is not None
     with about("evaluation"):
@@ -58,7 +58,7 @@ def measure(job: Job[Evaluate]) -> Evidence:
         changes, listed = flipped(scoring, seen, truth.keys, show=options.show_values)
         found += changes
         details["flipped"] = listed
-    return _evidence(job, found, details)
+    return _measured(found, details)
 
 
 def _seen(job: Job[Evaluate], truth: Truth) -> tuple[Seen, tuple[str, ...]]:
@@ -202,23 +202,9 @@ def _refuse_misfits(scoring: Scoring, seen: Seen) -> None:
         refuse_misfit(whose, truth, side_of(scoring, side.candidate).answers, names)
 
 
-def _evidence(job: Job[Evaluate], rows: Sequence[Row], details: dict[str, JsonValue]) -> Evidence:
-    return Evidence(
-        uses="evaluate",
-        inputs=_inputs(job),
+def _measured(rows: Sequence[Row], details: dict[str, JsonValue]) -> Measured:
+    return Measured(
         measurements=tuple(row for row in rows if isinstance(row, Measurement)),
         comparisons=tuple(row for row in rows if isinstance(row, Comparison)),
         details=details,
     )
-
-
-def _inputs(job: Job[Evaluate]) -> dict[str, Digest]:
-    options = job.options
-    given = {"model": options.model}
-    if options.baseline is not None:
-        given["baseline"] = options.baseline.model
-    found = {}
-    for name, source in given.items():
-        if source is not None and job.inputs[source].digest is not None:
-            found[name] = job.inputs[source].digest or ""
-    return found

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from mlgate.evidence import Evidence
+from mlgate.evidence import Measured
 from mlgate.stage import Job, Located, inputs_of
 from mlgate.stages.evaluate.run import measure
 from mlgate.stages.evaluate.spec import Evaluate
@@ -17,7 +17,7 @@ from mlgate.stages.evaluate.spec import Evaluate
 ROWS = 600
 
 
-def evaluate(options: dict[str, Any], workdir: Path, **settings: Any) -> Evidence:
+def evaluate(options: dict[str, Any], workdir: Path, **settings: Any) -> Measured:
     """The evidence of one run, on the paths that `options` names."""
     parsed = Evaluate.model_validate(options, strict=False)
     located = {}
@@ -31,14 +31,14 @@ def evaluate(options: dict[str, Any], workdir: Path, **settings: Any) -> Evidenc
     return measure(Job("good", parsed, workdir, located, (0.95,), **settings))
 
 
-def row(evidence: Evidence, name: str, **labels: str) -> Any:
+def row(evidence: Measured, name: str, **labels: str) -> Any:
     """The one measurement of that name with exactly these labels (`class_` is `class`)."""
     wanted = {key.rstrip("_"): value for key, value in labels.items()}
     (found,) = (m for m in evidence.measurements if m.name == name and m.labels == wanted)
     return found
 
 
-def change(evidence: Evidence, name: str, **labels: str) -> Any:
+def change(evidence: Measured, name: str, **labels: str) -> Any:
     """The one comparison of that name with exactly these labels."""
     wanted = {key.rstrip("_"): value for key, value in labels.items()}
     (found,) = (c for c in evidence.comparisons if c.name == name and c.labels == wanted)
