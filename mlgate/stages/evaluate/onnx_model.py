@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlgate.data.fillings import Filling, fillings_of
+from mlgate.data.feeds import InputBinding, input_bindings
+from mlgate.data.rows import Rows, open_rows
 from mlgate.data.session import Feeds, Session, refuse_foreign
 from mlgate.errors import StageError
 from mlgate.metrics.values import are_answers
 from mlgate.stage import Job, ModelInput, Npz
 from mlgate.stages.evaluate.spec import Evaluate
-from mlgate.stages.evaluate.tables import TableRows, Truth
+from mlgate.stages.evaluate.tables import Truth
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -30,12 +31,11 @@ def outputs_of_model(job: Job[Evaluate], model: ModelInput, truth: Truth, whose:
         for name, way in rows.inputs.items()
         if isinstance(way, Npz)
     }
-    fillings = tuple(
-        fillings_of(TableRows(truth.table), rows, session.inputs, arrays, "evaluation")
-    )
+    read = open_rows(job.inputs[rows.dataset].location, rows.filter)
+    bindings = tuple(input_bindings(read, rows, session.inputs, arrays, "evaluation"))
     size = session.fixed_batch or job.options.batch_size
     found: dict[str, list[NDArray[Any]]] = {}
-    for outputs in session.stream(_feeds(fillings, truth, size), threads=job.threads):
+    for outputs in session.stream(_feeds(bindings, read, size), threads=job.threads):
         for name, value in outputs.items():
             found.setdefault(name, []).append(value)
     made = {name: np.concatenate(parts) for name, parts in found.items()}
@@ -58,11 +58,11 @@ def classes_of_outputs(outputs: Outputs) -> int:
     return max(widths, default=0)
 
 
-def _feeds(fillings: tuple[Filling, ...], truth: Truth, size: int) -> Iterator[Feeds]:
-    columns = list(dict.fromkeys(name for filling in fillings for name in filling.columns))
-    rows = TableRows(truth.table)
-    for start in range(0, len(truth), size):
-        window = slice(start, min(start + size, len(truth)))
-        part = TableRows(rows.table.slice(start, size))
-        batch = next(part.batches(columns, size)) if columns else {}
-        yield {filling.port.name: filling.feed(batch, window) for filling in fillings}
+def _feeds(bindings: tuple[InputBinding, ...], rows: Rows, size: int) -> Iterator[Feeds]:
+    columns = list(dict.fromkeys(name for binding in bindings for name in binding.columns))
+    start = 0
+    for batch in rows.batches(columns or list(rows.names[:1]), size):
+        count = len(next(iter(batch.values())))
+        window = slice(start, start + count)
+        yield {binding.port.name: binding.feed(batch, window) for binding in bindings}
+        start += count

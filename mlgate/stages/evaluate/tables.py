@@ -1,6 +1,5 @@
 """Rows of a file as Arrow columns, with what the evaluation says of them."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlgate.data.rows import as_numpy
 from mlgate.data.table import connect, open_table, reading
 from mlgate.errors import StageError
 from mlgate.stages.evaluate.spec import Rows
@@ -47,23 +45,6 @@ def read_table(location: str, workdir: Path, row_filter: str | None = None) -> p
             f"{opened.location} has no rows that are kept", hint="an empty dataset proves nothing"
         )
     return table
-
-
-@dataclass
-class TableRows:
-    """A table as the feeds of a model read it (`data.rows.Rows`)."""
-
-    table: pa.Table
-    names: tuple[str, ...] = field(init=False)
-    count: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.names, self.count = tuple(self.table.column_names), int(self.table.num_rows)
-
-    def batches(self, columns: Sequence[str], size: int) -> Iterator[dict[str, Array]]:
-        for start in range(0, self.count, size):
-            part = self.table.slice(start, size)
-            yield {name: as_numpy(part.column(name).combine_chunks(), name) for name in columns}
 
 
 def read_truth(rows: Rows, location: str, workdir: Path) -> Truth:
