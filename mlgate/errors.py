@@ -15,7 +15,7 @@ which there is no answer.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class MlgateError(Exception):
@@ -112,10 +112,23 @@ def about(*option: str | int) -> Iterator[None]:
         raise
 
 
+# The extra of mlgate that brings a package; every other is installed by its own name.
+EXTRAS: Final = {
+    "aiohttp": "remote",
+    "fsspec": "remote",
+    "nvidia-ml-py": "gpu",
+    "onnx-ir": "weights",
+    "onnxruntime": "cpu",
+    "pyspark": "spark",
+    "s3fs": "s3",
+}
+
+
 class MissingPackage(StageError):
     """A stage needs a library that is not installed."""
 
     def __init__(self, package: str, *, extra: str | None = None) -> None:
+        extra = extra or EXTRAS.get(package)
         wanted = f"mlgate[{extra}]" if extra else package
         super().__init__(f"{package} is not installed", hint=f"pip install '{wanted}'")
 

@@ -1,7 +1,7 @@
 """What a plan reads: where it lies, and the digest of its content.
 
 A file's digest is the SHA-256 of its bytes. A folder's or a pattern's is the digest of the list of
-its files. DigestCache of local files are remembered by size, time and inode, so that an unchanged file
+its files. Digests of local files are remembered by size, time and inode, so that an unchanged file
 is not read twice.
 """
 
@@ -9,11 +9,13 @@ import glob
 import hashlib
 import json
 import os
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from mlgate.errors import StageError
+from mlgate.errors import MissingPackage, StageError
 from mlgate.evidence import canonical, digest_of
 from mlgate.files import write_atomic
 from mlgate.stage import Input, Located
@@ -34,7 +36,11 @@ _VERSION_MARKS: Final = (
 )
 # A file that was written this recently may be written again within the clock's resolution.
 _RACY_NS: Final = 2_000_000_000
-_LOCATION: Final = b"\x0a\x08location\x12"
+# `external_data` of a TensorProto: an entry with the key `location`, and its value's length.
+_LENGTH: Final = rb"(?:[\x00-\x7f]|[\x80-\xff][\x00-\x7f])"
+_LOCATION: Final = re.compile(
+    rb"\x6a" + _LENGTH + rb"\x0a\x08location\x12(" + _LENGTH + rb")", re.DOTALL
+)
 _LARGEST_GRAPH: Final = 1 << 28  # bytes; weights that lie beside a model are not in it
 
 
@@ -43,11 +49,21 @@ def location(source: Input, folder: Path) -> str:
     assert source.path is not None
     if _is_url(source.path):
         return source.path
-    plain = os.path.normpath(folder / source.path)
+    plain = os.path.normpath(folder / Path(source.path).expanduser())
     if glob.has_magic(source.path) and not os.path.lexists(plain):
         # Only what the spec says is a pattern, not a bracket in the name of its folder.
         return os.path.normpath(Path(glob.escape(str(folder)), source.path))
     return plain
+
+
+def _refuse_other_kind(source: Input, path: Path) -> None:
+    """Raise `StageError` for a folder where one file is asked for, and for a file of no bytes."""
+    if source.kind in ("file", "model") and path.is_dir():
+        raise StageError(f"{path} is a folder, and a file is asked for", hint="name the file in it")
+    if path.is_file() and path.stat().st_size == 0:
+        raise StageError(
+            f"{path} is empty (0 bytes)", hint="was the job that writes it interrupted?"
+        )
 
 
 def files(location: str) -> tuple[Path, ...]:
@@ -72,7 +88,8 @@ def _files(location: str) -> tuple[Path, ...]:
             raise StageError(f"the folder {location} holds no files")
         return tuple(sorted(found))
     if not path.exists():
-        raise StageError(f"{location} does not exist", hint="is the path relative to mlgate.yaml?")
+        hint = _fetched_by(path) or "is the path relative to mlgate.yaml?"
+        raise StageError(f"{location} does not exist", hint=hint)
     if not path.is_file():  # reading a pipe or a device may never end
         raise StageError(f"{location} is no regular file")
     return (path, *sorted(_external_data(path)))
@@ -83,35 +100,90 @@ def _hidden(path: Path) -> bool:
 
 
 def _external_data(path: Path) -> Iterator[Path]:
-    """The files beside an ONNX model that hold its weights: as it names them, and as exporters do."""
+    """The files beside an ONNX model that hold its weights: as it names them, and as exporters do.
+
+    Raises `StageError` for one that is not there, or that lies outside the model's folder.
+    """
     if path.suffix != ".onnx":
         return
-    beside = {path.with_name(f"{path.name}.data"), path.with_name(f"{path.name}_data")}
+    named: set[str] = set()
     if path.stat().st_size <= _LARGEST_GRAPH:
-        beside |= {path.parent / name for name in _locations(path.read_bytes())}
-    for file in beside:
-        inside = path.parent in Path(os.path.normpath(file)).parents  # ONNX reads no other
-        if inside and file.is_file():
-            yield file
+        named = set(_locations(path.read_bytes()))
+    for name in sorted(named):
+        yield _weights(path, name)
+    for name in (f"{path.name}.data", f"{path.name}_data"):
+        if name not in named and path.with_name(name).is_file():
+            yield _weights(path, name)
+
+
+def _weights(model: Path, name: str) -> Path:
+    file = Path(os.path.normpath(model.parent / name))
+    folders = {model.parent.resolve(), model.resolve().parent}
+    inside = model.parent in file.parents and not Path(name).is_absolute()
+    if not inside or (file.exists() and not folders & set(file.resolve().parents)):
+        raise StageError(
+            f"{model.name} takes its weights from {name!r}, which is outside its folder",
+            hint="store them beside the model: onnx.save(…, save_as_external_data=True)",
+        )
+    if not file.is_file():
+        raise StageError(
+            f"{model.name} takes its weights from {name!r}, which does not exist",
+            hint=_fetched_by(file) or "put the model's external data file beside the model",
+        )
+    return file
 
 
 def _locations(model: bytes) -> Iterator[str]:
-    """Values of entries `location` in a serialised model, whatever the tensor: perhaps too many.
+    """Where the tensors of a serialised model say that their values lie.
 
     A `StringStringEntryProto` is its key and its value, each a tag, a length and the text
-    (onnx.proto, TensorProto.external_data).
+    (onnx.proto, TensorProto.external_data, field 13).
     """
-    at = model.find(_LOCATION)
-    while at >= 0:
-        at += len(_LOCATION)
-        length, start = model[at : at + 1], at + 1
-        if length and length[0] < 0x80:  # longer names take more bytes, and no exporter makes them
-            yield model[start : start + length[0]].decode("utf-8", "surrogateescape")
-        at = model.find(_LOCATION, at)
+    for match in _LOCATION.finditer(model):
+        length = match[1][0] & 0x7F
+        if len(match[1]) == 2:
+            length |= match[1][1] << 7
+        yield model[match.end() : match.end() + length].decode("utf-8", "surrogateescape")
+
+
+_LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+_WEB_PAGES: Final = (".html", ".htm", ".xhtml")
+_HEAD_BYTES: Final = 512
+
+
+def refuse_stand_in(path: Path, head: bytes) -> None:
+    """Raise `StageError` when `head`, a file's first bytes, shows that the file is not the real one."""
+    if head.startswith(_LFS_POINTER):
+        raise StageError(
+            f"{path} is a Git LFS pointer, and not the file itself",
+            hint=f"git lfs pull --include {shlex.quote(path.name)}",
+        )
+    if head.startswith((b"/annex/objects/", b".git/annex/objects/")):
+        raise StageError(
+            f"{path} is a git-annex pointer, and not the file itself",
+            hint=f"git annex get {shlex.quote(path.name)}",
+        )
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")) and path.suffix.lower() not in _WEB_PAGES:
+        raise StageError(
+            f"{path} is a web page, and not the file itself",
+            hint="a login page, perhaps: download it again with credentials",
+        )
+
+
+def _fetched_by(path: Path) -> str | None:
+    """The command that fetches a file that a version control of data stands for."""
+    if path.is_symlink() and "annex" in path.readlink().parts:
+        return f"git annex get {shlex.quote(path.name)}"
+    for place in (path, *path.parents[:-1]):
+        tracked = place.parent / f"{place.name}.dvc"
+        if tracked.is_file():
+            return f"dvc pull {shlex.quote(str(tracked))}"
+    return None
 
 
 class DigestCache:
-    """DigestCache of inputs, remembered in `memory` (a JSON file) between runs.
+    """Digests of inputs, remembered in `memory` (a JSON file) between runs.
 
     `now_ns` is the run's clock, in nanoseconds since the epoch.
     """
@@ -130,7 +202,9 @@ class DigestCache:
         if _is_url(where):
             return Located(where, _of_url(where))
         found = files(where)
-        return Located(where, self._of_local(where, found), found)
+        digest = self._of_local(where, found)
+        _refuse_other_kind(source, Path(where))
+        return Located(where, digest, found)
 
     def _of_local(self, where: str, found: tuple[Path, ...]) -> str:
         if len(found) == 1 and found[0] == Path(where):
@@ -147,6 +221,8 @@ class DigestCache:
             if known is not None and known[:3] == mark:
                 return str(known[3])
             with path.open("rb") as file:
+                refuse_stand_in(path, file.read(_HEAD_BYTES))
+                file.seek(0)
                 digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         except OSError as error:
             raise StageError(f"{path} cannot be read: {error.strerror}") from None
@@ -163,7 +239,7 @@ class DigestCache:
 
 def fingerprint(where: str) -> tuple[tuple[str, int, int], ...]:
     """Sizes and times of the local files behind a location: did they change meanwhile?"""
-    if _is_url(where):
+    if not where or _is_url(where):  # a database has no files
         return ()
     try:
         return tuple(
@@ -192,7 +268,7 @@ def _of_url(url: str) -> str | None:
     try:
         import fsspec  # only specs with URLs pay for it
     except ImportError:
-        raise StageError("fsspec is not installed", hint="pip install 'mlgate[remote]'") from None
+        raise MissingPackage("fsspec") from None
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
         found = sorted(filesystem.glob(path) if glob.has_magic(path) else filesystem.find(path))
@@ -201,12 +277,25 @@ def _of_url(url: str) -> str | None:
         rows = [[name, _version(filesystem.info(name))] for name in found]
     except StageError:
         raise
+    except ImportError as error:
+        raise missing_for(url, error) from None
     except Exception as error:  # noqa: BLE001  # every filesystem has errors of its own
         raise StageError(
             f"{without_secrets(url)} cannot be read: {type(error).__name__}",
             hint="are its credentials in the environment, and its fsspec package installed?",
         ) from None
     return None if any(version is None for _, version in rows) else digest_of(canonical(rows))
+
+
+def missing_for(url: str, error: ImportError) -> MissingPackage:
+    """What is not installed of the library that fsspec needs for a URL."""
+    wanted = re.search(r"[Ii]nstall [\"'`]?([\w-]+)", str(error))
+    package = wanted[1] if wanted else error.name
+    return MissingPackage(_NEEDED.get(url.split("://")[0], package or "fsspec"))
+
+
+# fsspec names these only in prose.
+_NEEDED: Final = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 
 
 def _version(info: Mapping[str, object]) -> list[str] | None:

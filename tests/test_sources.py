@@ -2,23 +2,29 @@
 
 import json
 import os
+import re
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
 import onnx
 import pytest
 
-from mlgate.errors import StageError
-from mlgate.sources import DigestCache, files, fingerprint, location, without_secrets
-from mlgate.stage import DataInput, FileInput
+from mlgate.errors import EXTRAS, StageError
+from mlgate.sources import DigestCache, files, fingerprint, location, missing_for, without_secrets
+from mlgate.stage import DataInput, ModelInput
+from mlgate.stages.benchmark import provider
+from mlgate.stages.benchmark.target import Target
+from mlgate.stages.quantize.graph import size_on_disk
 from tests.projects import tree
 
 NOW_NS = 2_000_000_000_000_000_000
 
 
-def source(path: str) -> FileInput:
-    return FileInput.model_validate(path)
+def source(path: str) -> DataInput:
+    return DataInput.model_validate(path)
 
 
 def digest(folder: Path, path: str, memory: Path | None = None) -> str | None:
@@ -228,3 +234,136 @@ def test_a_remote_file_that_changed_has_another_digest(tmp_path: Path) -> None:
         found.append(digests.located(source, tmp_path).digest)
     assert None not in found
     assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "hint"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+            "Git LFS pointer",
+            "git lfs pull --include m.parquet",
+        ),
+        (b"/annex/objects/SHA256E-s9--00.parquet\n", "git-annex pointer", "git annex get"),
+        (b"<!DOCTYPE html>\n<title>Sign in</title>", "is a web page", "download it again"),
+        (b"", "is empty", "interrupted"),
+    ],
+)
+def test_what_stands_for_a_file_is_not_taken_for_it(
+    folder: Path, content: bytes, said: str, hint: str
+) -> None:
+    (folder / "m.parquet").write_bytes(content)
+    with pytest.raises(StageError, match=said) as caught:
+        digest(folder, "m.parquet")
+    assert hint in (caught.value.hint or "")
+
+
+def test_a_file_that_dvc_tracks_is_fetched_by_dvc(folder: Path) -> None:
+    tree(folder, {"x.parquet.dvc": "outs: []", "d.dvc": "outs: []"})
+    with pytest.raises(StageError, match="does not exist") as caught:
+        digest(folder, "x.parquet")
+    assert (caught.value.hint or "").startswith("dvc pull ")
+    with pytest.raises(StageError) as caught:
+        digest(folder, "d/9.parquet")
+    assert (caught.value.hint or "").endswith("d.dvc")
+
+
+def test_a_folder_is_no_model(folder: Path) -> None:
+    with pytest.raises(StageError, match="is a folder, and a file is asked for"):
+        DigestCache(folder / "memory", NOW_NS).located(ModelInput(path="d"), folder)
+
+
+def test_a_tilde_is_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    assert location(source("~/a.txt"), Path("/elsewhere")) == str(folder / "a.txt")
+
+
+def _model(folder: Path, location: str, seed: int = 0) -> Path:
+    folder.mkdir(exist_ok=True)
+    values = np.random.default_rng(seed).normal(size=4096).astype(np.float32)
+    weights = onnx.numpy_helper.from_array(values, "w")
+    graph = onnx.helper.make_graph([], "g", [], [], [weights])
+    model = onnx.helper.make_model(graph)
+    onnx.save(
+        model,
+        folder / "m.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    del model.graph.initializer[0].external_data[:]
+    path = folder / "m.onnx"
+    if location != "weights.bin":
+        loaded = onnx.load(path, load_external_data=False)
+        next(
+            entry for entry in loaded.graph.initializer[0].external_data if entry.key == "location"
+        ).value = location
+        path.write_bytes(loaded.SerializeToString())
+    return path
+
+
+def test_g6_one_rule_says_which_files_a_model_has(tmp_path: Path) -> None:
+    one, other = (_model(tmp_path / name, "weights.bin", seed) for seed, name in enumerate("ab"))
+    assert one.read_bytes() == other.read_bytes()
+    whole = one.stat().st_size + 4096 * 4
+    runtime = provider.Runtime("tensorrt", {"trt_engine_cache_path": str(tmp_path / "kept")})
+    caches = set()
+    for path in (one, other):
+        assert files(str(path)) == (path, path.with_name("weights.bin"))
+        assert size_on_disk(path) == whole
+        assert Target.model_bytes(SimpleNamespace(path=path)) == whole  # type: ignore[arg-type]
+        caches.add(str(provider.providers_of(runtime, path)[0]))
+    assert len(caches) == 2
+
+
+@pytest.mark.parametrize("place", ["../weights.bin", "/etc/hostname", "x/../../weights.bin"])
+def test_weights_outside_the_models_folder_are_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"0" * 16384)
+    with pytest.raises(StageError, match="outside its folder"):
+        files(str(_model(tmp_path / "m", place)))
+
+
+def test_weights_that_are_a_link_out_of_the_folder_or_gone_are_refused(tmp_path: Path) -> None:
+    path = _model(tmp_path / "m", "weights.bin")
+    weights = path.with_name("weights.bin")
+    weights.rename(tmp_path / "elsewhere.bin")
+    with pytest.raises(StageError, match=r"'weights\.bin', which does not exist"):
+        files(str(path))
+    weights.symlink_to(tmp_path / "elsewhere.bin")
+    with pytest.raises(StageError, match="outside its folder"):
+        files(str(path))
+
+
+def test_a_note_called_location_is_no_file(tmp_path: Path) -> None:
+    path = _model(tmp_path / "m", "weights.bin")
+    model = onnx.load(path, load_external_data=False)
+    model.metadata_props.add(key="location", value="/Berlin")
+    path.write_bytes(model.SerializeToString())
+    assert len(files(str(path))) == 2
+
+
+def test_g9_every_extra_that_a_hint_names_exists() -> None:
+    root = Path(__file__).parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    known = set(project["optional-dependencies"])
+    named = set(EXTRAS.values())
+    for path in [*(root / "mlgate").rglob("*.py"), *(root / "docs").rglob("*.md")]:
+        named |= set(re.findall(r"mlgate\[([a-z0-9-]+)\]", path.read_text()))
+    assert named <= known
+    wanted = {
+        package
+        for extra in known - {"test"}
+        for line in project["optional-dependencies"][extra]
+        for package in re.findall(r"^[\w-]+", line)
+    }
+    assert set(EXTRAS) - {"aiohttp"} <= wanted  # aiohttp is what fsspec[http] brings
+
+
+def test_d31_a_url_names_the_package_that_it_needs() -> None:
+    error = missing_for("https://host/x.csv", ImportError("HTTPFileSystem requires more packages"))
+    assert error.message == "aiohttp is not installed"
+    assert error.hint == "pip install 'mlgate[remote]'"
+
+
+def test_d1_nothing_is_watched_for_a_database() -> None:
+    assert fingerprint("") == ()

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final, Literal
 
 from mlgate.errors import MissingPackage, StageError
+from mlgate.sources import missing_for
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -116,18 +117,65 @@ def _local(location: str) -> tuple[str, list[str]]:
 
 
 def _in_folder(folder: str) -> list[str]:
+    """Every data file below a folder, sorted. Raises `StageError` for what would be left out."""
+
     def refuse(error: OSError) -> None:
         raise _unreadable(str(error.filename)) from None
 
+    _refuse_table_format(Path(folder))
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [f for f in folders if not f.startswith((".", "_"))]
-        found += [str(Path(parent, name)) for name in names if _is_data(name)]
+        folders[:] = [name for name in folders if name not in _JUNK]
+        for name in folders:
+            if Path(parent, name).is_symlink():
+                raise StageError(
+                    f"{Path(parent, name)} is a link to a folder: its files would be left out",
+                    hint="name it with a pattern, such as data/*/*.parquet, or copy the folder",
+                )
+        for name in names:
+            path = Path(parent, name)
+            if _ending(name) not in _FORMATS or name.startswith("._"):  # macOS' own
+                continue
+            if not _is_data(os.path.relpath(path, folder)):
+                raise StageError(
+                    f"{path} would be left out: a name begins with . or _",
+                    hint="rename it, move it out of the folder, or name the files with a pattern",
+                )
+            found.append(str(path))
     if not found:
         raise StageError(
             f"{folder} is a folder without data files", hint=f"endings that are read: {_KNOWN}"
         )
     return sorted(found)
+
+
+# What programs leave behind in a folder of data, and nobody takes for data.
+_JUNK: Final = {
+    ".git",
+    ".dvc",
+    ".cache",
+    ".ipynb_checkpoints",
+    ".Trashes",
+    "__MACOSX",
+    "_temporary",
+}
+
+
+def _refuse_table_format(folder: Path) -> None:
+    """Raise `StageError` for a table whose log says which of its files count."""
+    formats = {
+        "Delta": folder / "_delta_log",
+        "Iceberg": folder / "metadata" / "version-hint.text",
+        "Hudi": folder / ".hoodie",
+    }
+    has_metadata = any((folder / "metadata").glob("*.metadata.json"))
+    for name, mark in formats.items():
+        if mark.exists() or (name == "Iceberg" and has_metadata):
+            raise StageError(
+                f"{folder} is a {name} table: its log says which files count, and its files alone "
+                "would be read wrongly",
+                hint="write the version to check as Parquet, with the table's own library",
+            )
 
 
 def _remote(location: str) -> tuple[str, list[str], "AbstractFileSystem"]:
@@ -146,8 +194,7 @@ def _remote(location: str) -> tuple[str, list[str], "AbstractFileSystem"]:
             paths = [path] if filesystem.exists(path) else []
         sizes = {p: filesystem.size(p) for p in paths}
     except ImportError as error:
-        wanted = re.search(r"[Ii]nstall (\w+)", str(error))
-        raise MissingPackage(wanted[1] if wanted else str(error.name)) from None
+        raise missing_for(location, error) from None
     except ValueError:
         scheme = location.split("://")[0]
         raise StageError(

@@ -58,7 +58,7 @@ def test_every_format_gives_the_same_columns(tmp_path: Path, suffix: str) -> Non
 
 
 def test_a_folder_and_a_pattern_are_all_their_files_in_order(tmp_path: Path) -> None:
-    for name, start in (("b", 3), ("a", 0), ("sub/c", 6), ("_skip", 90), (".skip/d", 90)):
+    for name, start in (("b", 3), ("a", 0), ("sub/c", 6), ("_temporary/e", 90), (".cache/d", 90)):
         path = tmp_path / "data" / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(pa.table({"a": np.arange(start, start + 3)}), path)
@@ -118,3 +118,33 @@ def test_passwords_of_urls_are_never_told() -> None:
         assert "secret" not in str(caught.value) + str(caught.value.hint)
     with pytest.raises(StageError, match=r"https://host/x\.npz is not a local file"):
         open_rows("https://me:secret@host/x.npz")
+
+
+@pytest.mark.parametrize("name", ["_2024/b.parquet", ".2024/b.parquet", "_b.parquet", "x/.b.csv"])
+def test_r28_nothing_of_a_folder_is_left_out_in_silence(tmp_path: Path, name: str) -> None:
+    for file in ("a.parquet", name):
+        path = tmp_path / "data" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(FLAT, path)
+    with pytest.raises(StageError, match="would be left out"):
+        open_rows(str(tmp_path / "data"))
+
+
+def test_a_link_to_a_folder_of_data_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    for name in ("data", "more"):
+        (tmp_path / name).mkdir()
+        parquet.write_table(FLAT, tmp_path / name / "a.parquet")
+    (tmp_path / "data" / "more").symlink_to(tmp_path / "more")
+    with pytest.raises(StageError, match="a link to a folder"):
+        open_rows(str(tmp_path / "data"))
+
+
+def test_d15_a_table_with_a_log_is_not_read_as_loose_files(tmp_path: Path) -> None:
+    for mark in ("delta/_delta_log/0.json", "iceberg/metadata/v1.metadata.json"):
+        path = tmp_path / mark
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+        parquet.write_table(FLAT, path.parent.parent / "part-0.parquet")
+    for name, kind in (("delta", "Delta"), ("iceberg", "Iceberg")):
+        with pytest.raises(StageError, match=f"is a {kind} table"):
+            open_rows(str(tmp_path / name))

@@ -40,8 +40,8 @@ def test_csv_npz_and_folders_in_name_order(tmp_path: Path) -> None:
     folder.mkdir()
     pq.write_table(TABLE.slice(5), folder / "b.parquet")
     pq.write_table(TABLE.slice(0, 5), folder / "a.parquet")
-    (folder / "_old").mkdir()
-    for hidden in (".c.parquet", "_c.parquet", "_old/c.parquet"):  # no digest covers them
+    (folder / "_temporary").mkdir()
+    for hidden in ("._c.parquet", "_temporary/c.parquet"):  # no digest covers them
         pq.write_table(TABLE, folder / hidden)
     for location in (tmp_path / "t.csv", tmp_path / "t.npz", folder, folder / "[ab].parquet"):
         assert whole(location, "a").tolist() == list(range(10)), location

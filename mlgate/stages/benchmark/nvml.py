@@ -52,7 +52,7 @@ def open_gpu(index: int = 0) -> Gpu:
         # Lazy: only GPU runs need NVML.
         import pynvml  # noqa: PLC0415
     except ImportError:
-        raise MissingPackage("nvidia-ml-py", extra="gpu") from None
+        raise MissingPackage("nvidia-ml-py") from None
     try:
         pynvml.nvmlInit()
         return _Nvml(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index))

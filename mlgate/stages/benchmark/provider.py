@@ -3,7 +3,6 @@
 That ONNX Runtime was built with a provider, lists it, or was given it proves nothing.
 """
 
-import glob
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import onnxruntime
 
 from mlgate.errors import StageError
 from mlgate.evidence import digest_of
+from mlgate.sources import files
 from mlgate.stages.benchmark.spec import SessionSettings
 
 PROVIDERS: Final = {
@@ -140,12 +140,11 @@ def _folder(parent: Path, key: bytes) -> Path:
 
 @lru_cache
 def _content(model: Path) -> bytes:
-    """What tells a model from another: the digests of its file and of the weights beside it."""
+    """What tells a model from another: the digests of its file and of those of its weights."""
     found = hashlib.sha256()
-    for path in (model, *sorted(model.parent.glob(f"{glob.escape(model.name)}[._]data"))):
-        if path.is_file():
-            with path.open("rb") as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
+    for path in files(str(model)):
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
     return found.digest()
 
 

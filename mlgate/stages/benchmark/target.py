@@ -7,6 +7,7 @@ from typing import Literal
 
 from mlgate.errors import StageError, about
 from mlgate.evidence import digest_of
+from mlgate.sources import files
 from mlgate.stage import Job
 from mlgate.stages.benchmark.inputs import (
     QUERIES,
@@ -97,9 +98,8 @@ class Target:
         return {port.name: made_up(port, self.heights.get(port.name)) for port in unfilled}
 
     def model_bytes(self) -> int:
-        """Size of the model's file, and of external data beside it."""
-        beside = self.path.with_name(self.path.name + ".data")
-        return self.path.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
+        """Size of the model, its weights included wherever they lie."""
+        return sum(file.stat().st_size for file in files(str(self.path)))
 
 
 def runtime_of(options: Benchmark, folder: Path) -> Runtime:

@@ -308,7 +308,7 @@ class CandidateBuilder:
 
     def _weight_only(self, bits: int, excluded: list[str]) -> onnx.ModelProto:
         if find_spec("onnx_ir") is None:
-            raise MissingPackage("onnx-ir", extra="quantize")
+            raise MissingPackage("onnx-ir")
         # It needs onnx_ir, which is optional.
         from onnxruntime.quantization.matmul_nbits_quantizer import (  # noqa: PLC0415
             MatMulNBitsQuantizer,

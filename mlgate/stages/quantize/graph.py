@@ -18,6 +18,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from mlgate.data.session import Array, first_line, refuse_foreign
 from mlgate.errors import StageError
+from mlgate.sources import files
 
 OLDEST_OPSET: Final = 13  # the first whose QuantizeLinear has an axis
 _LIFTED_OPSET: Final = 17  # the first with LayerNormalization as one node
@@ -141,14 +142,7 @@ def copied(model: onnx.ModelProto, folder: Path | None = None) -> onnx.ModelProt
 
 def size_on_disk(path: Path) -> int:
     """Bytes of a model, its external data included."""
-    shell = onnx.load(str(path), load_external_data=False)
-    files = {
-        entry.value
-        for tensor in _tensors(shell)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return sum(file.stat().st_size for file in (path, *(path.parent / name for name in files)))
+    return sum(file.stat().st_size for file in files(str(path)))
 
 
 def graphs_of(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
