@@ -121,6 +121,7 @@ EXTRAS: Final = {
     "onnxruntime": "cpu",
     "pyspark": "spark",
     "s3fs": "s3",
+    "zstandard": "slim",
 }
 
 
