@@ -10,7 +10,7 @@
 ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 ARG EXTRA=cpu
-ARG LOCK=actions/lib/requirements-${EXTRA}.txt
+ARG LOCK=locks/${EXTRA}.txt
 ENV PYTHONPATH=/opt/mlgate PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY . .

@@ -50,7 +50,7 @@ def image() -> str:
     base = os.environ.get("MLGATE_TEST_BASE")
     if base is None:
         pytest.skip("MLGATE_TEST_BASE names no base image")
-    args = ["--build-arg", f"BASE={base}", "--build-arg", "LOCK=tests/docker/requirements.txt"]
+    args = ["--build-arg", f"BASE={base}", "--build-arg", "LOCK=locks/light.txt"]
     built = _docker("build", "--quiet", "--network", "host", *args, "-t", "mlgate-test", str(ROOT))
     assert built.returncode == 0, built.stdout + built.stderr
     return "mlgate-test"
