@@ -28,12 +28,17 @@ RECORDED: Final = {
 
 
 def prepare(
-    spec: Spec, *, only: Iterable[str] = (), now: datetime, include_deploys: bool = False
+    spec: Spec,
+    *,
+    only: Iterable[str] = (),
+    now: datetime,
+    include_deploys: bool = False,
+    use_cache: bool = True,
 ) -> tuple[Plan, dict[str, Key]]:
-    """The plan and every node's key; reads every input's digest."""
+    """The plan and every node's key; reads every input, but for those that a cache knows."""
     plan = resolve(spec, only=only, include_deploys=include_deploys)
     path = spec.folder / FOLDER / "cache" / "digests.json"
-    digests = DigestCache(path, int(now.timestamp() * 1e9))
+    digests = DigestCache(path, int(now.timestamp() * 1e9), fresh=not use_cache)
     found = keys(plan, lambda source: digests.located(source, spec.folder))
     with contextlib.suppress(StoreError):
         digests.save()
@@ -50,7 +55,7 @@ def check(
 ) -> Checked:
     """Run every stage, judge it, and keep the record. `now` is the clock, aware."""
     started = now()
-    plan, found = prepare(spec, only=only, now=started)
+    plan, found = prepare(spec, only=only, now=started, use_cache=use_cache)
     run = run_name(started)
     results = execute(
         plan, found, run, now=now, started=started, on_event=on_event, use_cache=use_cache

@@ -6,8 +6,6 @@ is not read twice.
 """
 
 import glob
-import hashlib
-import json
 import os
 import re
 import shlex
@@ -15,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from mlgate.digests import FileDigests, Mark, mark_of
 from mlgate.errors import MissingPackage, StageError
 from mlgate.evidence import canonical, digest_of
-from mlgate.files import write_atomic
+from mlgate.files import open_regular
 from mlgate.stage import Input, Located
 
 # As the stores behind fsspec call them: S3, GCS, Azure, HTTP, SFTP, local files, memory.
@@ -34,8 +33,6 @@ _VERSION_MARKS: Final = (
     "mtime",
     "created",
 )
-# A file that was written this recently may be written again within the clock's resolution.
-_RACY_NS: Final = 2_000_000_000
 # `external_data` of a TensorProto: an entry with the key `location`, and its value's length.
 _LENGTH: Final = rb"(?:[\x00-\x7f]|[\x80-\xff][\x00-\x7f])"
 _LOCATION: Final = re.compile(
@@ -151,6 +148,16 @@ _WEB_PAGES: Final = (".html", ".htm", ".xhtml")
 _HEAD_BYTES: Final = 512
 
 
+def _refuse_stand_ins(found: tuple[Path, ...]) -> None:
+    for path in found:
+        try:
+            with open_regular(path) as file:
+                head = file.read(_HEAD_BYTES)
+        except OSError as error:
+            raise StageError(f"{path} cannot be read: {error.strerror}") from None
+        refuse_stand_in(path, head)
+
+
 def refuse_stand_in(path: Path, head: bytes) -> None:
     """Raise `StageError` when `head`, a file's first bytes, shows that the file is not the real one."""
     if head.startswith(_LFS_POINTER):
@@ -185,14 +192,11 @@ def _fetched_by(path: Path) -> str | None:
 class DigestCache:
     """Digests of inputs, remembered in `memory` (a JSON file) between runs.
 
-    `now_ns` is the run's clock, in nanoseconds since the epoch.
+    `now_ns` and `fresh` are as `FileDigests` has them.
     """
 
-    def __init__(self, memory: Path, now_ns: int) -> None:
-        self._memory = memory
-        self._now_ns = now_ns
-        self._known: dict[str, list[int | str]] = _load(memory)
-        self._changed = False
+    def __init__(self, memory: Path, now_ns: int, *, fresh: bool = False) -> None:
+        self._digests = FileDigests(memory, now_ns, fresh=fresh)
 
     def located(self, source: Input, folder: Path) -> Located:
         """Where a source lies and its digest. Raises `StageError` when it cannot be read."""
@@ -202,61 +206,29 @@ class DigestCache:
         if _is_url(where):
             return Located(where, _of_url(where))
         found = files(where)
-        digest = self._of_local(where, found)
+        _refuse_stand_ins(found)
+        rows = [(path, *self._digests.of(path)) for path in found]
+        marks = tuple((str(path), mark) for path, _, mark in rows)
         _refuse_other_kind(source, Path(where))
-        return Located(where, digest, found)
-
-    def _of_local(self, where: str, found: tuple[Path, ...]) -> str:
         if len(found) == 1 and found[0] == Path(where):
-            return self._of_file(found[0])
+            return Located(where, rows[0][1], found, marks)
         root = Path(where) if Path(where).is_dir() else Path(where).parent
-        rows = [[os.path.relpath(path, root), self._of_file(path)] for path in found]
-        return digest_of(canonical(rows))
-
-    def _of_file(self, path: Path) -> str:
-        try:
-            stat = path.stat()
-            mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-            known = self._known.get(str(path))
-            if known is not None and known[:3] == mark:
-                return str(known[3])
-            with path.open("rb") as file:
-                refuse_stand_in(path, file.read(_HEAD_BYTES))
-                file.seek(0)
-                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-        except OSError as error:
-            raise StageError(f"{path} cannot be read: {error.strerror}") from None
-        if self._now_ns - stat.st_mtime_ns > _RACY_NS:
-            self._known[str(path)] = [*mark, digest]
-            self._changed = True
-        return digest
+        listed = [[os.path.relpath(path, root), digest] for path, digest, _ in rows]
+        return Located(where, digest_of(canonical(listed)), found, marks)
 
     def save(self) -> None:
-        """Remember what was read. A memory that cannot be written costs time, not truth."""
-        if self._changed:
-            write_atomic(self._memory, json.dumps(self._known, sort_keys=True).encode())
+        """Remember what was read."""
+        self._digests.save()
 
 
-def fingerprint(where: str) -> tuple[tuple[str, int, int], ...]:
-    """Sizes and times of the local files behind a location: did they change meanwhile?"""
-    if not where or _is_url(where):  # a database has no files
+def marks_now(located: Located) -> tuple[tuple[str, Mark], ...]:
+    """Marks of the files that lie there now: equal to `located.marks` where nothing changed."""
+    if not located.marks:  # a URL, a database
         return ()
     try:
-        return tuple(
-            (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files(where)
-        )
+        return tuple((str(path), mark_of(path)) for path in files(located.location))
     except (StageError, OSError):
-        return (("gone", 0, 0),)
-
-
-def _load(memory: Path) -> dict[str, list[int | str]]:
-    try:
-        known = json.loads(memory.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(known, dict):
-        return {}
-    return {k: v for k, v in known.items() if isinstance(v, list) and len(v) == 4}
+        return ()
 
 
 def _is_url(where: str) -> bool:

@@ -16,6 +16,7 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from mlgate.digests import Mark
 from mlgate.documents import CheckRow
 from mlgate.evidence import Evidence, Frozen, Measured, tuples
 from mlgate.figure import Advice, Figure
@@ -237,11 +238,13 @@ class Located:
 
     `digest` is None for what has none before it is read (a database). `files` are the local files
     that it consists of, sorted, a model's own file first and then its weights: none for a URL.
+    `marks` are theirs while they were digested.
     """
 
     location: str
     digest: str | None
     files: tuple[Path, ...] = ()
+    marks: tuple[tuple[str, Mark], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import onnx
 import pytest
 
 from mlgate.errors import EXTRAS, StageError
-from mlgate.sources import DigestCache, files, fingerprint, location, missing_for, without_secrets
-from mlgate.stage import DataInput, ModelInput
+from mlgate.sources import DigestCache, files, location, marks_now, missing_for, without_secrets
+from mlgate.stage import DataInput, Located, ModelInput
 from mlgate.stages.benchmark import provider
 from mlgate.stages.benchmark.target import Target
 from mlgate.stages.quantize.graph import size_on_disk
@@ -141,7 +141,7 @@ def test_what_is_remembered_is_not_read_again(folder: Path, tmp_path: Path) -> N
     before = digest(folder, "a.txt", memory)
     stat = (folder / "a.txt").stat()
     known = json.loads(memory.read_text())
-    known[str(folder / "a.txt")][3] = "sha256:remembered"
+    known[str(folder / "a.txt")][-1] = "sha256:remembered"
     memory.write_text(json.dumps(known))
     assert digest(folder, "a.txt", memory) == "sha256:remembered"
     (folder / "a.txt").write_text("b")  # as long as before, at the same time
@@ -167,13 +167,16 @@ def test_a_damaged_memory_costs_time_and_not_truth(
     assert digest(folder, "a.txt", memory) == expected
 
 
-def test_fingerprints_tell_of_changes(folder: Path) -> None:
-    before = fingerprint(str(folder / "d"))
-    assert fingerprint(str(folder / "d")) == before
+def test_marks_tell_of_changes(folder: Path, tmp_path: Path) -> None:
+    digests = DigestCache(tmp_path / "memory.json", NOW_NS)
+    read = digests.located(source("d"), folder)
+    assert marks_now(read) == read.marks != ()
     tree(folder, {"d/3.txt": "3"})
-    assert fingerprint(str(folder / "d")) != before
-    assert fingerprint("s3://bucket/a") == ()
-    assert fingerprint(str(folder / "gone")) == (("gone", 0, 0),)
+    assert marks_now(read) != read.marks
+    gone = digests.located(source("a.txt"), folder)
+    (folder / "a.txt").unlink()
+    assert marks_now(gone) == ()
+    assert marks_now(Located("s3://bucket/a", None)) == ()
 
 
 @pytest.mark.parametrize(
@@ -366,4 +369,4 @@ def test_d31_a_url_names_the_package_that_it_needs() -> None:
 
 
 def test_d1_nothing_is_watched_for_a_database() -> None:
-    assert fingerprint("") == ()
+    assert marks_now(Located("", None)) == ()

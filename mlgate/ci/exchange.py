@@ -210,7 +210,7 @@ def _reuse(node: Node, key: Key, kept: Relay | None, own: Relay, store: Store) -
     if kept is None or key.digest is None or node.stage.deploys:
         return False
     result = kept.read_kept(node, key.digest, store)
-    if result is None:
+    if result is None or not node.may_be_of(result.evidence, key):
         return False
     own.write(node, key.digest, result, store)
     return True

@@ -58,7 +58,8 @@ def _safe(name: str) -> str:
 
 
 def _row(node: Node, key: Key, store: Store) -> PlanRow:
-    cached = key.digest is not None and store.recall(key.digest) is not None
+    known = store.recall(key.digest) if key.digest is not None else None
+    cached = known is not None and node.may_be_of(known[1], key)
     why = None
     if key.broken is not None:
         why = key.broken.message

@@ -37,7 +37,7 @@ class InputBinding:
             raise StageError(
                 f"input {self.port.name} wants {list(self.shape)} = {math.prod(self.shape)} "
                 f"numbers a row, the columns give {values.shape[1]}",
-                hint="check columns and shape under inputs",
+                hint=_where_the_batch_is(self.port) or "check columns and shape under inputs",
             )
         doubt = next(filter(None, map(self.doubts.get, self.columns)), None)
         return _cast(values, self.dtype, self.port, doubt).reshape(count, *self.shape)
@@ -111,7 +111,19 @@ def _listed(wanted: Sequence[str], rows: Rows, label: str | None, role: str) -> 
             yield from matches
 
 
+def _where_the_batch_is(port: Port) -> str | None:
+    if not port.axis:
+        return None
+    row = ", ".join("?" if size is None else str(size) for size in (1, *port.shape[1:]))
+    return (
+        f"its batch is axis {port.axis}, and a row is all the rest; a state that starts at zero: "
+        f"inputs: {{{port.name}: {{synthetic: zeros, shape: [{row}]}}}}"
+    )
+
+
 def _own_shape(port: Port, rows: Rows, columns: Sequence[str]) -> tuple[int, ...]:
+    if port.once:
+        return ()
     free = port.shape[1:]
     if all(size is not None for size in free):
         return tuple(size for size in free if size is not None)
@@ -122,13 +134,17 @@ def _own_shape(port: Port, rows: Rows, columns: Sequence[str]) -> tuple[int, ...
         shape = (sum(math.prod(value.shape[1:]) for value in first.values()),)
     if len(shape) != len(free):
         raise StageError(
-            f"the shape of input {port.name} is not known: the model says {_written(port.shape)}",
-            hint=f"add shape: to inputs: {{{port.name}: …}}",
+            f"the shape of input {port.name} is not known: the model says {_written(port.shape)}, "
+            f"a row holds {_written(shape)}",
+            hint=f"add shape: to inputs: {{{port.name}: …}}; where the batch is another axis than "
+            f"the first, say batch_axis: {{{port.name}: 1}}",
         )
     return tuple(shape)
 
 
 def _fits(shape: tuple[int, ...], port: Port) -> None:
+    if port.once:
+        return
     wanted = port.shape[1:]
     if len(shape) != len(wanted) or any(
         want is not None and want != have for want, have in zip(wanted, shape, strict=True)
@@ -136,7 +152,8 @@ def _fits(shape: tuple[int, ...], port: Port) -> None:
         raise StageError(
             f"input {port.name} wants {_written(port.shape)}, shape gives "
             f"{_written((None, *shape))}",
-            hint="shape is that of one row, without the batch dimension",
+            hint="shape is that of one row, without the batch dimension; where the batch is not the "
+            f"first axis of the model's input, say batch_axis: {{{port.name}: 1}}",
         )
 
 
@@ -149,6 +166,9 @@ def _from_npz(way: Npz, port: Port, path: str, count: int) -> Array:
 
 def _synthetic(way: Synthetic, port: Port, count: int) -> Array:
     rng = np.random.default_rng(way.seed)
+    if port.once or (way.shape[:1] == (1,) and count != 1):
+        # One for all rows: a state that is zero at the start.
+        way = way.model_copy(update={"shape": (count, *way.shape[1:])})
     values: Array = np.zeros(way.shape)
     if way.synthetic != "zeros":
         draw = rng.standard_normal if way.synthetic == "normal" else rng.random

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from mlgate import __version__
 from mlgate.errors import StageError, UsageError, about
-from mlgate.evidence import canonical, digest_of
+from mlgate.evidence import Evidence, canonical, digest_of
 from mlgate.machine import hardware
 from mlgate.run.report import StageTerms, Terms
 from mlgate.sources import without_secrets
@@ -53,6 +53,25 @@ class Node:
     def terms(self) -> StageTerms:
         """By what it is judged."""
         return StageTerms(self.options.uses, self.line, self.options.gates, self.gate_lines)
+
+    def is_of(self, evidence: Evidence, inputs: Mapping[str, str]) -> bool:
+        """Whether evidence is about this stage and these digests, by port: no key says so alone."""
+        return evidence.uses == self.options.uses and evidence.inputs == inputs
+
+    def may_be_of(self, evidence: Evidence, key: "Key") -> bool:
+        """The same, as far as it can be told before other stages ran."""
+        ports = self.inputs()
+        outside = {
+            port: key.located[source].digest
+            for port, source in ports.items()
+            if source.from_ is None
+        }
+        seen = evidence.inputs
+        return (
+            evidence.uses == self.options.uses
+            and set(seen) == set(ports)
+            and all(seen[port] == digest for port, digest in outside.items())
+        )
 
     def inputs(self) -> dict[str, Input]:
         """What it reads, by port: the option's path, e.g. `evaluation.dataset`."""

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import IO, Any, ClassVar, Final
 from pydantic import ValidationError
 
 from mlgate.errors import Interrupted, StageError
-from mlgate.evidence import Evidence, Measured
+from mlgate.evidence import Artifact, Evidence, Measured
 from mlgate.files import cannot_write
 from mlgate.gate import Outcome
 from mlgate.quantity import seconds
@@ -33,7 +33,7 @@ from mlgate.run.plan import Key, Node, Plan, versions, why_missed
 from mlgate.run.report import Errored, Ran, Result, Seen, Skipped
 from mlgate.run.store import Store
 from mlgate.run.worker import ANSWER, order
-from mlgate.sources import fingerprint
+from mlgate.sources import marks_now
 from mlgate.stage import Input, Located, Progress
 
 _GRACE_S: Final = 3.0
@@ -59,7 +59,7 @@ class _Running:
     process: subprocess.Popen[bytes]
     folder: Path
     deadline: float
-    before: Mapping[str, object]
+    read: tuple[Located, ...]
     attempt: int
     timed_out: bool = False
 
@@ -123,9 +123,8 @@ class Execution:
         if key.broken is not None:
             self._settle(node, self._broke(node, key.broken))
             return True
-        if self.use_cache and key.digest and (known := self.store.recall(key.digest)):
-            digest, evidence = known
-            self._settle(node, self._judged(node, Seen(evidence, digest, cached=True)))
+        if known := self._recalled(node):
+            self._settle(node, self._judged(node, known))
             return True
         if not self._has_room(node):
             return False
@@ -134,6 +133,17 @@ class Execution:
         except StageError as error:
             self._settle(node, self._broke(node, error))
         return True
+
+    def _recalled(self, node: Node) -> Seen | None:
+        """What was measured under the node's key, if it is about what the node would read now."""
+        key = self.keys[node.id]
+        if not self.use_cache or key.digest is None:
+            return None
+        known = self.store.recall(key.digest)
+        if known is None or not node.is_of(known[1], self._inputs(node)):
+            return None
+        digest, evidence = known
+        return Seen(evidence, digest, cached=True)
 
     def _broke(self, node: Node, error: StageError) -> Errored:
         at = self.plan.spec.nearest("stages", node.id, *error.option)
@@ -158,6 +168,9 @@ class Execution:
             source.model_dump_json(by_alias=True): self._located(source.from_, key, source, folder)
             for source in node.inputs().values()
         }
+        read = tuple(located.values())
+        _refuse_changed(read, "since the run began")
+        self._refuse_altered(node, "since it was made")
         limit = seconds(node.options.timeout)
         read_end, write_end = os.pipe()
         try:
@@ -190,9 +203,8 @@ class Execution:
             raise cannot_write(folder, error) from None
         finally:
             os.close(write_end)
-        before = {at.location: fingerprint(at.location) for at in key.located.values()}
         deadline = time.monotonic() + limit
-        running = _Running(node, process, folder, deadline, before, attempt)
+        running = _Running(node, process, folder, deadline, read, attempt)
         self._running[node.id] = running
         threading.Thread(
             target=self._listen, args=(node.id, os.fdopen(read_end, "rb")), daemon=True
@@ -211,19 +223,15 @@ class Execution:
         """Where an input lies; what another stage made is linked under its own name."""
         if ref is None:
             return key.located[source]
-        maker, output = ref.split(".", 1)
-        result = self.results[maker]
-        assert isinstance(result, Ran)
-        made = result.evidence.outputs.get(output)
-        if made is None:
-            raise StageError(f"{maker} made no {output}")
-        link = folder / "inputs" / maker / made.name
+        made = self._made(ref)
+        blob = self.store.path(made.digest)
+        link = folder / "inputs" / ref.split(".", 1)[0] / made.name
         with contextlib.suppress(FileExistsError):
             link.parent.mkdir(parents=True, exist_ok=True)
             try:
-                link.hardlink_to(self.store.path(made.digest))
+                link.hardlink_to(blob)
             except OSError:  # a filesystem without hard links
-                link.symlink_to(self.store.path(made.digest).resolve())
+                link.symlink_to(blob.resolve())
         return Located(str(link), made.digest, (link,))
 
     def _listen(self, stage: str, pipe: IO[bytes]) -> None:
@@ -288,9 +296,11 @@ class Execution:
             told = answer["error"]
             option = tuple(told.get("option", ()))
             return self._broke(node, StageError(told["message"], hint=told["hint"], option=option))
-        for location, was in running.before.items():
-            if fingerprint(location) != was:
-                return Errored(f"{location} changed while it was read", "run it again")
+        try:
+            _refuse_changed(running.read, "while it was read")
+            self._refuse_altered(node, "while it was read")
+        except StageError as error:
+            return self._broke(node, error)
         try:
             found = Measured.model_validate_json(json.dumps(self._masked_value(answer["measured"])))
         except ValidationError as error:
@@ -303,10 +313,9 @@ class Execution:
 
     def _evidence(self, node: Node, found: Measured) -> Evidence:
         """What a stage measured, with what the spine knows: on what, and with which tools."""
-        digests = {port: at.digest for port, at in self._digests(node).items()}
         return Evidence(
             uses=node.options.uses,
-            inputs={port: digest for port, digest in digests.items() if digest is not None},
+            inputs=self._inputs(node),
             tools=versions(node.stage.packages),
             measurements=found.measurements,
             comparisons=found.comparisons,
@@ -314,17 +323,34 @@ class Execution:
             details=found.details,
         )
 
-    def _digests(self, node: Node) -> dict[str, Located]:
+    def _inputs(self, node: Node) -> dict[str, str]:
+        """The digest of what lies at each port; one that is not known before it is read has none."""
         found = {}
         for port, source in node.inputs().items():
             if source.from_ is None:
-                found[port] = self.keys[node.id].located[source]
+                digest = self.keys[node.id].located[source].digest
             else:
-                maker, output = source.from_.split(".", 1)
-                result = self.results[maker]
-                assert isinstance(result, Ran)
-                found[port] = Located("", result.evidence.outputs[output].digest)
+                digest = self._made(source.from_).digest
+            if digest is not None:
+                found[port] = digest
         return found
+
+    def _refuse_altered(self, node: Node, when: str) -> None:
+        """Raise `StageError` for an output of another stage that is not what that stage made."""
+        for source in node.inputs().values():
+            if source.from_ is not None and not self.store.verify(self._made(source.from_)):
+                hint = "run it again: it is made anew"
+                raise StageError(f"{source.from_} was altered {when}", hint=hint)
+
+    def _made(self, ref: str) -> Artifact:
+        """The output that `stage.output` names. Raises `StageError` where there is none."""
+        maker, output = ref.split(".", 1)
+        result = self.results[maker]
+        assert isinstance(result, Ran)
+        made = result.evidence.outputs.get(output)
+        if made is None:
+            raise StageError(f"{maker} made no {output}")
+        return made
 
     def _judged(self, node: Node, seen: Seen) -> Ran:
         return node.terms.judge(seen, confidence=self.plan.spec.confidence)
@@ -378,6 +404,15 @@ class Execution:
                 pass
             _reap(running.process)
         self._running.clear()
+
+
+def _refuse_changed(read: Iterable[Located], when: str) -> None:
+    """Raise `StageError` for an input whose files are not those that were digested."""
+    for located in read:
+        now, then = dict(marks_now(located)), dict(located.marks)
+        for path in sorted({*now, *then}):
+            if now.get(path) != then.get(path):
+                raise StageError(f"{path} changed {when}", hint="run it again")
 
 
 # Libraries that a stage loads may not call home or draw progress bars.

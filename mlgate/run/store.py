@@ -7,21 +7,38 @@
 Every write is atomic: a file under its name is whole. Two runs at once write equal bytes.
 """
 
+import contextlib
 import hashlib
 import json
+import time
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from mlgate.errors import StoreError
-from mlgate.evidence import Artifact, Evidence, canonical, digest_of
+from mlgate.digests import FileDigests
+from mlgate.errors import StageError, StoreError
+from mlgate.evidence import Artifact, Digest, Evidence, Frozen, canonical, digest_of
 from mlgate.files import cannot_write, open_regular, read_bytes, write_atomic
 
 # Evidence holds no rows and no weights; this is a hundred times the largest that we saw.
 LARGEST_EVIDENCE: Final = 256_000_000
 _LARGEST_ENTRY: Final = 16_000_000
+
+
+class _Entry(Frozen):
+    """What lies under a key."""
+
+    evidence: Digest
+    stage: str
+
+
+def _is(blob: Path, made: Artifact, digests: FileDigests) -> bool:
+    try:
+        return digests.of(blob)[0] == made.digest
+    except StageError:
+        return False
 
 
 def altered(blob: Path) -> StoreError:
@@ -106,19 +123,20 @@ class Store:
             raise StoreError(f"{digest} is no evidence that this version reads") from None
 
     def has(self, evidence: Evidence) -> bool:
-        """Whether every file that the evidence names is here, whole."""
-        return all(self._whole(made) for made in evidence.outputs.values())
-
-    def _whole(self, made: Artifact) -> bool:
+        """Whether every file that the evidence names is here, by content."""
+        digests = FileDigests(self.root / "cache" / "blobs.json", time.time_ns())
         try:
-            return self.path(made.digest).stat().st_size == made.size_bytes
-        except OSError:
-            return False
+            return all(
+                _is(self.path(made.digest), made, digests) for made in evidence.outputs.values()
+            )
+        finally:
+            with contextlib.suppress(StoreError):
+                digests.save()
 
     def verify(self, made: Artifact) -> bool:
         """Whether a file's content is what its digest says; reads it all."""
         try:
-            with self.path(made.digest).open("rb") as file:
+            with open_regular(self.path(made.digest)) as file:
                 return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == made.digest
         except OSError:
             return False
@@ -132,17 +150,18 @@ class Store:
     def recall(self, key: str) -> tuple[str, Evidence] | None:
         """The evidence under a key, and its digest; None when there is none that is whole."""
         try:
-            digest = json.loads(self._entry(key).read_bytes())["evidence"]
-            evidence = self.evidence(digest)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, StoreError):
+            entry = _Entry.model_validate_json(read_bytes(self._entry(key), most=_LARGEST_ENTRY))
+            digest, evidence = entry.evidence, self.evidence(entry.evidence)
+        except (OSError, ValueError, StoreError):
             return None
         return (digest, evidence) if self.has(evidence) else None
 
     def last_parts(self, stage: str) -> dict[str, Any] | None:
         """What a stage's last key was made of; None when it never finished here."""
         try:
-            parts = json.loads((self.root / "cache" / "stages" / f"{stage}.json").read_bytes())
-        except (OSError, ValueError):
+            file = self.root / "cache" / "stages" / f"{stage}.json"
+            parts = json.loads(read_bytes(file, most=_LARGEST_ENTRY))
+        except (OSError, ValueError, RecursionError):
             return None
         return parts if isinstance(parts, dict) else None
 

@@ -105,6 +105,7 @@ def calibrate(
     *,
     threads: int = 1,
     folder: Path | None = None,
+    batch_axis: Mapping[str, int] | None = None,
 ) -> Calibration:
     """Run every batch once, in order, and keep sums only. `folder`: where a large model's weights are.
 
@@ -113,7 +114,7 @@ def calibrate(
     """
     graph = Graph(model)
     wanted = _activations_of(graph)
-    whole = _session(graph, wanted, folder)
+    whole = _session(graph, wanted, folder, batch_axis)
     floats = {port.name for port in whole.outputs if port.dtype == "float32"}
     floats |= {port.name for port in whole.inputs if port.dtype == "float32"}
     pass_ = _Pass(_channel_axes(graph), floats)
@@ -123,7 +124,9 @@ def calibrate(
         if not sessions:
             rows, groups = _plan(whole, wanted, feeds, threads)
             one_run = len(groups) == 1
-            sessions = [whole] if one_run else [_session(graph, g, folder) for g in groups]
+            sessions = (
+                [whole] if one_run else [_session(graph, g, folder, batch_axis) for g in groups]
+            )
             pieces = rows
         pass_.samples += len(next(iter(feeds.values())))
         parts = list(_pieces(feeds, pieces))
@@ -204,7 +207,12 @@ def _activations_of(graph: Graph) -> list[str]:
     return [name for name in wanted if name not in given]
 
 
-def _session(graph: Graph, wanted: Sequence[str], folder: Path | None) -> Session:
+def _session(
+    graph: Graph,
+    wanted: Sequence[str],
+    folder: Path | None,
+    batch_axis: Mapping[str, int] | None,
+) -> Session:
     """The model with the `wanted` tensors as its outputs, and no others."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
@@ -214,7 +222,10 @@ def _session(graph: Graph, wanted: Sequence[str], folder: Path | None) -> Sessio
         # Without a type where it is none of its own: onnxruntime knows it, shape inference may not.
         model.graph.output.append(own.get(name) or onnx.ValueInfoProto(name=name))
     data = bytes(model.SerializeToString(deterministic=True))
-    return Session(data, name="the model with its activations as outputs", folder=folder)
+    own_axes = {value.name for value in graph.model.graph.input}
+    axes = {name: axis for name, axis in (batch_axis or {}).items() if name in own_axes}
+    said = "the model with its activations as outputs"
+    return Session(data, name=said, folder=folder, batch_axis=axes)
 
 
 def _channel_axes(graph: Graph) -> dict[str, int]:

@@ -94,7 +94,7 @@ def confirm(
 
 def _confirmed(job: Job[Quantize], context: TrialContext, trial: Trial) -> Confirmation:
     options = job.options
-    session = Session(trial.data, name=trial.candidate.name)
+    session = context.session(trial.data, trial.candidate.name)
     look, seen = _looked(job, context, trial, session)
     refuse_misfit_of(context.scoring, seen.of_reference())
     scoring = context.scoring.spending(look.share * context.share)

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,8 +33,10 @@ def outputs_of(
     model: bytes,
     batches: Sequence[Feeds],
     output: str,
+    *,
     folder: Path | None = None,
     name: str = "the model",
+    batch_axis: Mapping[str, int] | None = None,
 ) -> Array:
     """One output of a model for all `batches`; `folder` is where its weights lie, if not in it.
 
@@ -42,7 +44,8 @@ def outputs_of(
     """
 
     def answer() -> Array:
-        session = Session(model, name=name, folder=folder)
+        session = Session(model, name=name, folder=folder, batch_axis=batch_axis)
+        session.fetched = (output,)
         return joined([{output: found[output]} for found in session.stream(batches)])[output]
 
     if sys.platform != "linux":

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,7 +34,11 @@ class Prepared:
 
 
 def prepare(
-    source: onnx.ModelProto, wanted: Sequence[str], probe: Feeds, workdir: Path
+    source: onnx.ModelProto,
+    wanted: Sequence[str],
+    probe: Feeds,
+    workdir: Path,
+    batch_axis: Mapping[str, int] | None = None,
 ) -> Prepared:
     """Lift, fold and equalize `source`, checking the outputs for `probe` after each step.
 
@@ -42,29 +46,30 @@ def prepare(
     """
     if graph.weights_outside(source):
         return _unprepared(source, wanted)
-    reference = _outputs(source, probe)
+    axes = batch_axis or {}
+    reference = _outputs(source, probe, axes)
     model, steps = normalised(source)
     model = graph.named(model)
     if steps:
-        _must_equal(model, probe, reference, f"rewriting {', '.join(steps)}")
+        _must_equal(model, probe, reference, axes, f"rewriting {', '.join(steps)}")
     opset = graph.opset_of(model)
     if opset < graph.OLDEST_OPSET:
         model = graph.named(graph.lifted(model))
-        _must_equal(model, probe, reference, f"lifting opset {opset}")
+        _must_equal(model, probe, reference, axes, f"lifting opset {opset}")
         steps["opset"] = f"lifted from {opset} to {graph.opset_of(model)}"
     if has_double_weights(model):
         single = graph.named(in_single_precision(model))
         said = "weights and arithmetic in float"
-        model, steps["double"] = _if_equal(model, single, said, probe, reference)
+        model, steps["double"] = _if_equal(model, single, said, probe, reference, axes)
     if "preprocess" in wanted:
         folded, said = _preprocessed(model, workdir)
-        model, steps["preprocess"] = _if_equal(model, folded, said, probe, reference)
+        model, steps["preprocess"] = _if_equal(model, folded, said, probe, reference, axes)
         model = graph.named(model)
     if "equalize" in wanted:
         even, pairs = equalize(model)
         if pairs:
             model, steps["equalize"] = _if_equal(
-                model, even, f"{pairs} pairs of layers", probe, reference
+                model, even, f"{pairs} pairs of layers", probe, reference, axes
             )
         else:
             steps["equalize"] = "no pair of layers that it applies to"
@@ -107,11 +112,12 @@ def _if_equal(
     said: str,
     probe: Feeds,
     reference: dict[str, Array],
+    axes: Mapping[str, int],
 ) -> tuple[onnx.ModelProto, str]:
     if after is None:
         return before, said
     try:
-        changed = _change(reference, _outputs(after, probe))
+        changed = _change(reference, _outputs(after, probe, axes))
     except StageError as error:
         return before, f"dropped: {error.message}"
     if changed > _TOLERANCE:
@@ -120,9 +126,13 @@ def _if_equal(
 
 
 def _must_equal(
-    model: onnx.ModelProto, probe: Feeds, reference: dict[str, Array], what: str
+    model: onnx.ModelProto,
+    probe: Feeds,
+    reference: dict[str, Array],
+    axes: Mapping[str, int],
+    what: str,
 ) -> None:
-    changed = _change(reference, _outputs(model, probe))
+    changed = _change(reference, _outputs(model, probe, axes))
     if changed > _TOLERANCE:
         raise StageError(
             f"{what} changes the outputs by {changed:.2g} of their range",
@@ -130,8 +140,9 @@ def _must_equal(
         )
 
 
-def _outputs(model: onnx.ModelProto, probe: Feeds) -> dict[str, Array]:
-    return next(Session(model.SerializeToString(deterministic=True)).stream([probe]))
+def _outputs(model: onnx.ModelProto, probe: Feeds, axes: Mapping[str, int]) -> dict[str, Array]:
+    data = model.SerializeToString(deterministic=True)
+    return next(Session(data, batch_axis=axes).stream([probe]))
 
 
 def _change(a: dict[str, Array], b: dict[str, Array]) -> float:

@@ -7,14 +7,15 @@ the judge that mlgate uses everywhere. Otherwise the least bad candidate is the 
 
 import re
 import time
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 from pydantic import JsonValue
 
-from mlgate.data.session import Session
+from mlgate.data.session import Feeds, Session
 from mlgate.errors import StageError, about
 from mlgate.evidence import Measured, digest_of
 from mlgate.metrics.classification import truth_of
@@ -27,6 +28,14 @@ from mlgate.quantity import seconds
 from mlgate.stage import Job, Progress
 from mlgate.stages.quantize import details as detailed
 from mlgate.stages.quantize import graph
+from mlgate.stages.quantize.binding import (
+    ROWS,
+    bind,
+    class_words,
+    nearest,
+    refuse_unknown_axes,
+    scored_output,
+)
 from mlgate.stages.quantize.calibrate import calibrate
 from mlgate.stages.quantize.candidates import TOO_LARGE, Candidate, CandidateBuilder, candidates
 from mlgate.stages.quantize.conclude import (
@@ -40,6 +49,7 @@ from mlgate.stages.quantize.isolated import ports_of
 from mlgate.stages.quantize.normal import normalised
 from mlgate.stages.quantize.prepare import Prepared, prepare
 from mlgate.stages.quantize.provenance import origin
+from mlgate.stages.quantize.samples import Samples
 from mlgate.stages.quantize.search import Search
 from mlgate.stages.quantize.spec import Quantize
 from mlgate.stages.quantize.splits import Splits, probe_of, read_splits
@@ -56,6 +66,7 @@ _IN_ATTRIBUTES = {
     "TreeEnsembleClassifier",
     "TreeEnsembleRegressor",
 }
+_OF_NUMBERS = ("regression", "ranking", "detection", "text")
 _PROBE = 32  # samples that show, without labels, how far a candidate errs
 _CHECKED = 16  # samples on which a step of preparation must change nothing
 
@@ -72,19 +83,24 @@ def measure(job: Job[Quantize]) -> Measured:
     idle = False
     with about("model"):
         source = graph.load(path)
-        session = Session(path, name=path.name)
+        session = Session(path, name=path.name, batch_axis=options.batch_axis)
+        refuse_unknown_axes(session, options.batch_axis)
+        scored = scored_output(session, options.output, options.task)
         if options.searches:
             plain, _ = normalised(source)
             graph.refuse_quantized(plain)
             idle = _nothing_to_quantize(job, plain, path.name)
     splits = read_splits(job, session.inputs)
-    context = _context(job, session, graph.size_on_disk(path), splits)
+    few = probe_of(splits.search, session.fixed_batch or ROWS)
+    bind(session, next(_whole_batches(session, few)), scored)
+    context = _context(job, session, graph.size_on_disk(path), splits, scored)
+    _name_classes(context, source)
     _refuse_constant(context)
-    _check_labels(context)
+    _check_labels(context, options.evaluation.label if options.evaluation else None)
     digest = located.digest or digest_of(path.read_bytes())
     if idle:
         return _passed_through(job, context, splits, path, digest)
-    given = _given(job, session)
+    given = _given(job, session, scored)
     deadline = began + min(seconds(options.limits.seconds), 0.8 * job.seconds)
     if options.searches:
         search, prepared = _search(job, context, source, digest, given, deadline)
@@ -111,7 +127,7 @@ def measure(job: Job[Quantize]) -> Measured:
     return whole(rows, outputs, details)
 
 
-def _given(job: Job[Quantize], source: Session) -> tuple[Candidate, bytes] | None:
+def _given(job: Job[Quantize], source: Session, scored: str) -> tuple[Candidate, bytes] | None:
     """The user's own candidate. Raises `StageError` when it does not take what the source takes."""
     if job.options.candidate is None:
         return None
@@ -126,11 +142,10 @@ def _given(job: Job[Quantize], source: Session) -> tuple[Candidate, bytes] | Non
                 f"{path.name} takes {_told(dict(wanted.inputs))}, the source {_told(have)}",
                 hint="a candidate has the source's inputs, by name and type",
             )
-        output = job.options.output or source.outputs[0].name
-        if output not in dict(wanted.outputs):
+        if scored not in dict(wanted.outputs):
             raise StageError(
-                f"{path.name} has no output {output!r}",
-                hint=_nearest(output, list(dict(wanted.outputs)), "its outputs"),
+                f"{path.name} has no output {scored!r}",
+                hint=nearest(scored, list(dict(wanted.outputs)), "its outputs"),
             )
     return Candidate("given", path.name), data
 
@@ -176,16 +191,10 @@ def _only_given(
     )
 
 
-def _context(job: Job[Quantize], session: Session, size: int, splits: Splits) -> TrialContext:
+def _context(
+    job: Job[Quantize], session: Session, size: int, splits: Splits, output: str
+) -> TrialContext:
     options = job.options
-    names = [port.name for port in session.outputs]
-    output = options.output or names[0]
-    if output not in names:
-        raise StageError(
-            f"the model has no output {output!r}",
-            hint=_nearest(output, names, "its outputs"),
-            option=("output",),
-        )
     custom = []
     for name, metric in sorted(options.metrics.items()):
         where = job.inputs[metric.python].location if isinstance(metric, PythonMetric) else ""
@@ -215,7 +224,31 @@ def _context(job: Job[Quantize], session: Session, size: int, splits: Splits) ->
         # A threshold has to be chosen on many rows, and a share is proved on many.
         whole=options.cascade is not None,
         seed=options.evaluation.seed if options.evaluation else 0,
+        batch_axis=options.batch_axis,
     )
+
+
+def _whole_batches(session: Session, samples: Samples) -> Iterator[Feeds]:
+    """Batches of the size that the model insists on, the last rows repeated."""
+    wanted = session.fixed_batch
+    for feeds in samples.batches(wanted or len(samples)):
+        if wanted is None:
+            yield feeds
+        else:
+            yield {name: np.resize(v, (wanted, *v.shape[1:])) for name, v in feeds.items()}
+
+
+def _name_classes(context: TrialContext, source: onnx.ModelProto) -> None:
+    """Labels that are words need the words of the scores: a scikit-learn export holds them."""
+    labels = context.splits.search.labels
+    scoring = context.scoring
+    if scoring.task != "classification" or scoring.classes or labels is None:
+        return
+    if labels.dtype.kind in "iubf":
+        return
+    scores = context.search.known(0)[scoring.output]
+    width = scores.shape[1] if scores.ndim == 2 else None
+    context.scoring = replace(scoring, classes=class_words(source, width))
 
 
 def _refuse_constant(context: TrialContext) -> None:
@@ -232,9 +265,17 @@ def _refuse_constant(context: TrialContext) -> None:
     )
 
 
-def _check_labels(context: TrialContext) -> None:
+def _check_labels(context: TrialContext, label: str | None) -> None:
     """What the labels say against the source fails every candidate alike: say it once, and first."""
-    if context.scoring.task != "classification":
+    labels = context.splits.search.labels
+    task = context.scoring.task
+    if labels is not None and task in _OF_NUMBERS and labels.dtype.kind not in "iufb":
+        with about("evaluation", "label"):
+            raise StageError(
+                f"label {label} is text, and {task} compares numbers",
+                hint="name a column of numbers, or another task",
+            )
+    if task != "classification":
         return
     outputs = context.search.known(0)
     for samples in (context.splits.search, context.splits.confirm):
@@ -259,7 +300,7 @@ def _search(
     size = context.source.fixed_batch or options.batch_size
     probe = list(probe_of(rows, _PROBE).batches(size))
     few = {name: values[: min(size, _CHECKED)] for name, values in probe[0].items()}
-    prepared = prepare(source, options.prepare, few, job.workdir)
+    prepared = prepare(source, options.prepare, few, job.workdir, options.batch_axis)
     context.inferences += len(next(iter(few.values()))) * (1 + len(prepared.steps))
     _check_names(options.exclude, prepared.model, source)
     job.tell(Progress("calibrating"))
@@ -267,7 +308,13 @@ def _search(
     if graph.weights_outside(prepared.model):
         assert options.model is not None
         folder = Path(job.inputs[options.model].location).parent
-    calibration = calibrate(prepared.model, rows.batches(size), threads=job.threads, folder=folder)
+    calibration = calibrate(
+        prepared.model,
+        rows.batches(size),
+        threads=job.threads,
+        folder=folder,
+        batch_axis=options.batch_axis,
+    )
     context.inferences += calibration.samples
     context.calibration_passes = 1
     builder = CandidateBuilder(
@@ -383,11 +430,6 @@ def _check_names(
             raise StageError(
                 f"exclude names the node {name!r}, "
                 + ("which folding has merged into another" if folded else "which is not there"),
-                hint=_nearest(name, known, "the nodes"),
+                hint=nearest(name, known, "the nodes"),
                 option=("exclude",),
             )
-
-
-def _nearest(name: str, known: list[str], what: str) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"{what}: {', '.join(known[:12])}"

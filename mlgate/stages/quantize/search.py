@@ -181,10 +181,18 @@ class Search:
         """How far the outputs are from the source's on the probe, which has no labels."""
         output, size = self.context.scoring.output, self._probed
         if self._reference is None:
-            self._reference = outputs_of(self.source, self.probe, output, self.folder)
+            self._reference = outputs_of(
+                self.source,
+                self.probe,
+                output,
+                folder=self.folder,
+                batch_axis=self.context.batch_axis,
+            )
             self.context.inferences += size
         if candidate not in self.errors:
-            found = outputs_of(data, self.probe, output, name=candidate.name)
+            found = outputs_of(
+                data, self.probe, output, name=candidate.name, batch_axis=self.context.batch_axis
+            )
             self.errors[candidate] = relative_error(self._reference, found)
             self.context.inferences += size
         return self.errors[candidate]
@@ -207,6 +215,7 @@ class Search:
             self.probe,
             self.context.scoring.output,
             store=not self.context.time,  # unpacking takes time
+            batch_axis=self.context.batch_axis,
         )
         models = 1 + sum(1 if layer.stored is None else 2 for layer in self.layers)
         self.context.inferences += models * self._probed

@@ -67,6 +67,7 @@ def sensitivities(
     output: str,
     *,
     store: bool = True,
+    batch_axis: Mapping[str, int] | None = None,
 ) -> list[Sensitivity]:
     """Of every group, worst error first; `store`: weights may be int8 where layers are float.
 
@@ -74,13 +75,14 @@ def sensitivities(
     What cannot be built, loaded or run errs infinitely, and so stays in float.
     """
     source = builder.model.SerializeToString(deterministic=True)
-    reference = outputs_of(source, batches, output, builder.folder)
+    reference = outputs_of(source, batches, output, folder=builder.folder, batch_axis=batch_axis)
     sizes = builder.weight_bytes
 
     def error_of(candidate: Candidate, only: Sequence[str] = ()) -> float:
         try:
             model = builder.build(candidate, only=only)
-            found = outputs_of(model.SerializeToString(deterministic=True), batches, output)
+            data = model.SerializeToString(deterministic=True)
+            found = outputs_of(data, batches, output, batch_axis=batch_axis)
         except StageError:
             return math.inf
         return relative_error(reference, found)

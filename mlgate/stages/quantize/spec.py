@@ -1,6 +1,6 @@
 """Options of the quantize stage: the model or vectors, the data, and how far to search."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -97,6 +97,11 @@ class Quantize(Options):
 
     task: Task = Field("classification", description="What the model does: decides the metrics.")
     output: str | None = Field(None, description="Model output to score; default: the first.")
+    batch_axis: dict[str, Annotated[int, Field(ge=1, le=7)]] = Field(
+        {},
+        description="Axis of the batch, for inputs and outputs where it is not the first: "
+        "`{probs: 1}` of an output [time, batch, classes].",
+    )
     classes: tuple[str, ...] = Field((), description="Class names, in the order of the scores.")
     top_k: tuple[int, ...] = Field((), description="Also measure `accuracy.top<k>`.")
     threshold: float = Field(0.5, description="Score of a single-column model that means class 1.")

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from mlgate.data.session import Array, Feeds, Session, latencies_ms
+from mlgate.errors import StageError
 from mlgate.evidence import Comparison, Measured, Measurement, measured, rounded
 from mlgate.gate import Gate, GateResult, Outcome, judge
 from mlgate.metrics.classification import paired_answers
@@ -78,6 +79,7 @@ class TrialContext:
     time: bool
     whole: bool
     seed: int
+    batch_axis: Mapping[str, int] = field(default_factory=dict)
     inferences: int = 0
     trials: int = 0
     calibration_passes: int = 0
@@ -104,6 +106,13 @@ class TrialContext:
     def _blocks(self, samples: Samples, looks: tuple[Look, ...]) -> Blocks:
         return Blocks(samples, looks, self.seed, self.source, self.answers_of, self.scoring.output)
 
+    def session(self, data: bytes, name: str) -> Session:
+        """A candidate, loaded so that it answers what the source is asked for."""
+        session = Session(data, name=name, batch_axis=self.batch_axis)
+        known = {port.name for port in session.outputs}
+        session.fetched = tuple(output for output in self.source.fetched if output in known)
+        return session
+
     @property
     def allowed(self) -> float:
         """The smallest share of samples that a gate lets change for the worse; 0.01 if none says."""
@@ -114,7 +123,14 @@ class TrialContext:
         """All outputs [n, …] on all samples."""
         parts = list(session.stream(self.batches(session, samples), threads=self.threads))
         self.inferences += len(samples)
-        return joined(parts)
+        found = joined(parts)
+        for name, value in found.items():
+            if value.ndim == 0 or len(value) != len(samples):
+                raise StageError(
+                    f"output {name} of {session.name} has another length than its batches",
+                    hint="its first axis is not the batch, or it is squeezed away in some of them",
+                )
+        return found
 
     def batches(self, session: Session, samples: Samples) -> Iterator[Feeds]:
         """Feeds of the fixed batch size, or of the model's own."""
@@ -159,7 +175,7 @@ class TrialContext:
         results = self.judged(rows, _SIZE)
         if not _hold(results):
             return Trial(candidate, data, rows, 0, False, "too large", results)
-        session = Session(data, name=candidate.name)
+        session = self.session(data, candidate.name)
         if self.time:
             rows += self.latency(session, self.search.samples)
             results += self.judged(rows, _TIME)

@@ -28,7 +28,7 @@ def test_a_step_that_changes_the_outputs_is_dropped(factor: float, kept: bool) -
             values = numpy_helper.to_array(tensor) * np.float32(factor)
             tensor.CopyFrom(numpy_helper.from_array(values, "w3"))
     reference = {"scores": run(before, X["x"])}
-    chosen, said = _if_equal(before, after, "a step", X, reference)
+    chosen, said = _if_equal(before, after, "a step", X, reference, {})
     assert (chosen is after) == kept
     assert said.startswith("a step" if kept else "dropped: it changes the outputs by 0.01")
 
