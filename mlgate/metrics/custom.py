@@ -26,7 +26,7 @@ def load(name: str, metric: PythonMetric | CommandMetric, path: str, workdir: Pa
     The function raises `StageError` when the user's code raises, or gives NaN or another length.
     """
     if isinstance(metric, CommandMetric):
-        return _checked(name, _command(name, metric, workdir))
+        return _checked(name, _command(name, metric, path, workdir))
     return _checked(name, _python(name, metric, path))
 
 
@@ -71,14 +71,14 @@ def _failed(name: str, path: str, error: Exception) -> StageError:
     return StageError(f"metric {name} raised {type(error).__name__} at {where}: {said[:200]}")
 
 
-def _command(name: str, metric: CommandMetric, workdir: Path) -> Callable[..., object]:
+def _command(name: str, metric: CommandMetric, path: str, workdir: Path) -> Callable[..., object]:
     def call(outputs: Mapping[str, Array], labels: Array | None) -> object:
         file = workdir / f"metric-{name}.npz"
         arrays = dict(outputs) if labels is None else {**outputs, "labels": labels}
         _save_npz(file, arrays)
         try:
             done = subprocess.run(
-                [*metric.command, os.fspath(file)],
+                [path or metric.command[0], *metric.command[1:], os.fspath(file)],
                 capture_output=True,
                 text=True,
                 timeout=seconds(metric.timeout),

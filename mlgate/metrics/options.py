@@ -1,8 +1,8 @@
 """What a spec says of metrics: the task, and metrics of a user's own."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mlgate.evidence import Frozen
 from mlgate.stage import Duration, FileInput
@@ -31,4 +31,15 @@ class CommandMetric(Frozen):
     """
 
     command: tuple[str, ...] = Field(min_length=1, description="Program and arguments.")
+    program: FileInput | None = Field(
+        None,
+        description="The program's file, whose content is part of the result's key; default: the "
+        "first word of `command`, where that is a path. A relative one is beside the spec.",
+    )
     timeout: Duration = Field("1m", description="A run that takes longer is an error.")
+
+    @model_validator(mode="after")
+    def _program_is_an_input(self) -> Self:
+        if self.program is None and "/" in self.command[0]:
+            object.__setattr__(self, "program", FileInput(path=self.command[0]))
+        return self

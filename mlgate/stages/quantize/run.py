@@ -197,7 +197,8 @@ def _context(
     options = job.options
     custom = []
     for name, metric in sorted(options.metrics.items()):
-        where = job.inputs[metric.python].location if isinstance(metric, PythonMetric) else ""
+        file = metric.python if isinstance(metric, PythonMetric) else metric.program
+        where = "" if file is None else job.inputs[file].location
         with about("metrics", name):
             custom.append((name, load(name, metric, where, job.workdir)))
     top_k = {int(k) for g in options.gates for k in re.findall(r"^accuracy\.top(\d+)$", g.metric)}

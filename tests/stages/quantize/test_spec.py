@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from mlgate.stage import inputs_of
 from mlgate.stages.quantize import STAGE
 from mlgate.stages.quantize.spec import Quantize
 
@@ -72,3 +73,16 @@ def test_agreement_alone_needs_no_label() -> None:
 def test_a_latency_gate_turns_latency_on() -> None:
     gate = {"metric": "latency_ms.p50", "compared_to": "source", "max_increase": "0%"}
     assert parsed(gates=[gate]).wants_latency
+
+
+def test_q27_a_program_beside_the_spec_is_an_input() -> None:
+    spec = {
+        "model": "m",
+        "calibration": "c",
+        "evaluation": {"dataset": "e", "label": "y"},
+        "metrics": {"near": {"command": ["./score", "--wer"]}, "installed": {"command": ["wer"]}},
+    }
+    options = Quantize.model_validate(spec, strict=False)
+    paths = [value.path for _, value in inputs_of(options)]
+    assert "./score" in paths
+    assert "wer" not in paths
