@@ -122,7 +122,7 @@ def _where_the_batch_is(port: Port) -> str | None:
 
 
 def _own_shape(port: Port, rows: Rows, columns: Sequence[str]) -> tuple[int, ...]:
-    if port.once:
+    if port.once and len(port.shape) < 2:
         return ()
     free = port.shape[1:]
     if all(size is not None for size in free):
@@ -143,7 +143,7 @@ def _own_shape(port: Port, rows: Rows, columns: Sequence[str]) -> tuple[int, ...
 
 
 def _fits(shape: tuple[int, ...], port: Port) -> None:
-    if port.once:
+    if port.once and len(port.shape) < 2:
         return
     wanted = port.shape[1:]
     if len(shape) != len(wanted) or any(

@@ -199,7 +199,7 @@ def _ports(values: Sequence[Any], axes: Mapping[str, int]) -> tuple[Port, ...]:
     batched = [port for port in ports if port.shape and port.shape[0] != 1]
     found = []
     for port in ports:
-        alone = port.shape == (1,) and bool(batched) and port.name not in axes
+        alone = port.shape[:1] == (1,) and bool(batched) and port.name not in axes
         found.append(replace(port, once=not port.shape or alone))
     return tuple(found)
 
@@ -208,14 +208,14 @@ def _fed(port: Port, value: Array) -> Array:
     """An input as the model itself takes it, of an array with the batch first."""
     if not port.once:
         return np.ascontiguousarray(np.moveaxis(value, 0, port.axis)) if port.axis else value
-    kinds = np.unique(value)
-    if len(kinds) > 1:
+    if (value != value[:1]).any():
+        few = f": {', '.join(str(kind) for kind in np.unique(value)[:3].tolist())}"
         raise StageError(
-            f"input {port.name} is one number for a whole batch, and its rows hold "
-            f"{', '.join(str(kind) for kind in kinds[:3].tolist())}",
+            f"input {port.name} is one value for a whole batch, and its rows hold several"
+            f"{few if value.ndim == 1 else ''}",
             hint="filter the rows to one of them, and give the others a stage of their own",
         )
-    return np.asarray(value.reshape(-1)[:1].reshape([1] * len(port.shape)))
+    return np.asarray(value[0] if not port.shape else value[:1])
 
 
 def _taken(port: Port, value: Any) -> Array:

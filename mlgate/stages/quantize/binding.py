@@ -108,11 +108,16 @@ def bind(session: Session, feeds: Feeds, scored: str) -> None:
             continue
         axes = [axis for axis in range(1, value.ndim) if _follows(value, other, axis, count)]
         plain = value.ndim > 0 and len(value) == count
-        if plain and (not axes or port.axis):
-            bound.append(port.name)  # its rows are not independent, and no other axis is either
+        if plain and not axes and not _repeats(session, feeds, port.name, value):
+            bound.append(port.name)  # it draws numbers of its own, and tells nothing of its rows
         elif port.name == scored:
             raise _unbound(port, value, count, axes)
     session.fetched = tuple(bound)
+
+
+def _repeats(session: Session, feeds: Feeds, output: str, value: Array) -> bool:
+    """Whether the same rows have the same answers."""
+    return bool(np.array_equal(session.run(feeds)[output], value))
 
 
 def _follows(value: Array, turned: Array, axis: int, count: int) -> bool:
@@ -137,8 +142,11 @@ def _unbound(port: Port, value: Array, count: int, axes: Sequence[int]) -> Stage
     said = (
         f"output {port.name} has {entries} entries for a batch of {count}: {where} is not the batch"
     )
-    if value.ndim and len(value) == count:
+    if value.ndim and len(value) == count and axes:
         said = f"output {port.name} does not follow its rows: {where} is not the batch"
+    elif value.ndim and len(value) == count:
+        said = f"what output {port.name} says of a row depends on the rows beside it"
+        hint = "rows that are one sequence are one sample: export the model with a batch before it"
     return StageError(said, hint=hint, option=("batch_axis", port.name) if port.axis else ())
 
 

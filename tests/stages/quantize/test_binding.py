@@ -178,7 +178,7 @@ def test_q24_a_scalar_is_fed_once(tmp_path: Path, shape: str) -> None:
     mixed = data(300, 2)
     mixed["rate"][:150] = 8000
     options = project(tmp_path / "p", model, data(150, 1), mixed)
-    with pytest.raises(StageError, match="input rate is one number for a whole batch"):
+    with pytest.raises(StageError, match="input rate is one value for a whole batch"):
         quantize(options, tmp_path / "w2")
 
 
@@ -257,6 +257,17 @@ def test_q17_an_output_of_words_has_no_cosine(tmp_path: Path) -> None:
     with pytest.raises(
         StageError, match="output output_label is text: name the numbers, output: y"
     ):
+        unlabelled(tmp_path, model)
+
+
+def test_rows_that_depend_on_one_another_are_no_rows(tmp_path: Path) -> None:
+    model = written(
+        """g (float[N,16] x) => (float[N,4] y) {
+          s = CumSum(x, axis)  a = MatMul(s, W1)  r = Relu(a)  y = MatMul(r, W2)
+        }""",
+        {**mlp_weights(), "axis": np.array(0)},
+    )
+    with pytest.raises(StageError, match="says of a row depends on the rows beside it"):
         unlabelled(tmp_path, model)
 
 
