@@ -71,7 +71,7 @@ def test_good_specs_are_good_for_both(tmp_path: Path, document: Any) -> None:
     assert both(tmp_path, document) == (True, [])
 
 
-@pytest.mark.parametrize("name", ["digits", "tabular"])
+@pytest.mark.parametrize("name", ["digits", "sklearn", "tabular"])
 def test_the_templates_are_good_for_both(name: str) -> None:
     import yaml
 

@@ -2,10 +2,15 @@
 
 import hashlib
 import json
+import os
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import onnx
 import onnxruntime
@@ -163,3 +168,34 @@ def test_a_template_is_small(folder: Path) -> None:
         if path.is_file() and not {".mlgate", "__pycache__"} & set(path.parts)
     ]
     assert sum(path.stat().st_size for path in shipped) < 1_000_000
+
+
+def test_a_scikit_learn_model_is_gated_by_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sklearn"
+    shutil.copytree(TEMPLATES / "sklearn", folder)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    done = subprocess.run(
+        [sys.executable, "-m", "mlgate", "check", "--format", "json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (stage,) = json.loads(done.stdout)["stages"]
+    assert {gate["outcome"] for gate in stage["gates"]} == {"pass"}
+
+
+def test_the_scikit_learn_models_are_what_train_writes() -> None:
+    train = script(TEMPLATES / "sklearn", "train")
+    inputs, _ = train.read(TEMPLATES / "sklearn" / "data" / "holdout.parquet")
+    for name, model in train.train(TEMPLATES / "sklearn" / "data").items():
+        stored = joblib.load(TEMPLATES / "sklearn" / "models" / f"{name}.joblib")
+        assert np.allclose(stored.predict_proba(inputs), model.predict_proba(inputs), atol=1e-6)
+
+
+def test_the_data_of_both_tumour_templates_are_the_same() -> None:
+    for path in (TABULAR / "data").iterdir():
+        assert (TEMPLATES / "sklearn" / "data" / path.name).read_bytes() == path.read_bytes()

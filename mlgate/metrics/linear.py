@@ -68,7 +68,9 @@ def auroc(positive: Flags, scores: Floats) -> Linear:
     influence = np.where(
         positive, (beaten[place] - value) / hits, (beating[place] - value) / misses
     )
-    return Linear(value, influence, np.where(positive, 1 / hits, 1 / misses))
+    # As much is known as the rarer side has rows, and not less for being two sides.
+    scale = math.sqrt(1 / min(hits, misses) / (1 / hits + 1 / misses))
+    return Linear(value, influence, np.where(positive, scale / hits, scale / misses))
 
 
 def average_precision(positive: Flags, scores: Floats) -> Linear:

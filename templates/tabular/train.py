@@ -1,5 +1,7 @@
 """Train a small neural network on data/train.parquet and write it as models/tumours.onnx.
 
+`--rows reference` trains the one in production in the same way, as models/production.onnx.
+
 The model takes `features`, float32 [N, 30], unscaled and in the order of the file's columns, and
 returns `logits`, float32 [N, 2]: benign, malignant. Scaling to zero mean and unit deviation is part
 of the model, so that whoever serves it cannot forget it. One thread and a fixed seed: the same
@@ -88,16 +90,19 @@ def accuracy(model: bytes, features: np.ndarray, labels: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=HERE / "data")
-    parser.add_argument("--out", type=Path, default=HERE / "models" / "tumours.onnx")
+    parser.add_argument("--rows", choices=["train", "reference"], default="train")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    source = options.data / "train.parquet"
+    source = options.data / f"{options.rows}.parquet"
     digest = f"sha256:{hashlib.sha256(source.read_bytes()).hexdigest()}"
     exported = to_onnx(*train(*read(source), seed=options.seed), trained_on=digest)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_bytes(exported)
+    name = "tumours.onnx" if options.rows == "train" else "production.onnx"
+    out = options.out or HERE / "models" / name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(exported)
     right = accuracy(exported, *read(options.data / "holdout.parquet"))
-    print(f"{options.out.name}: {len(exported):,} bytes, accuracy on holdout {right:.4f}")
+    print(f"{out.name}: {len(exported):,} bytes, accuracy on holdout {right:.4f}")
 
 
 if __name__ == "__main__":

@@ -137,6 +137,9 @@ def numbered(text: Array, classes: Sequence[str], what: str) -> NDArray[np.int64
     kinds, codes = np.unique(text.astype(np.str_), return_inverse=True)
     places = {name: number for number, name in enumerate(classes)} | {"": -1}
     places |= _truths(classes)
+    if not any(name.isdecimal() for name in classes):
+        # A number is the place of a class among names.
+        places |= {str(number): number for number in range(len(classes))}
     unknown = [kind for kind in kinds.tolist() if kind not in places]
     if unknown:
         raise StageError(

@@ -13,6 +13,17 @@ from mlgate.stage import DataInput, Dataset, Duration, FileInput, ModelInput, Op
 Format = Literal["auto", "junit", "promptfoo", "inspect", "lm-eval", "metrics"]
 
 
+def _or_just(written: JsonSchemaValue, cls: type[Frozen], field: str) -> JsonSchemaValue:
+    """The schema of a model that may be written as the value of one of its fields alone."""
+    whole = dict(written)
+    value = whole["properties"][field]
+    short = next((way for way in value.get("anyOf", ()) if way.get("type") != "null"), value)
+    # In place: the definition keeps its name.
+    written.clear()
+    written.update({"anyOf": [short, whole], "description": (cls.__doc__ or "").split("\n")[0]})
+    return written
+
+
 class Rows(Dataset):
     """The rows that decide, and what each of them is."""
 
@@ -69,6 +80,12 @@ class Command(Frozen):
     def _written_as_a_list(cls, value: Any) -> Any:
         return tuples({"run": value} if isinstance(value, list | tuple) else value)
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return _or_just(handler.resolve_ref_schema(handler(schema)), cls, "run")
+
 
 class Endpoint(Frozen):
     """A served model: rows are posted in batches as {"instances": [{column: value, …}, …]}."""
@@ -109,12 +126,7 @@ class Answerer(Frozen):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        written = handler.resolve_ref_schema(handler(schema))
-        whole = dict(written)
-        model = whole["properties"]["model"]["anyOf"][0]
-        written.clear()
-        written.update({"anyOf": [model, whole], "description": (cls.__doc__ or "").split("\n")[0]})
-        return written
+        return _or_just(handler.resolve_ref_schema(handler(schema)), cls, "model")
 
 
 class Results(Frozen):

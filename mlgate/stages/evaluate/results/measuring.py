@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from mlgate.errors import StageError, about
 from mlgate.evidence import Measurement, measured, unmeasured
-from mlgate.metrics.scoring import SHARE, Range, Row, Scoring, level
+from mlgate.metrics.scoring import SHARE, Range, Row, Scoring, level, renumbered
 from mlgate.stage import Job
 from mlgate.stages.evaluate.results import documents
 from mlgate.stages.evaluate.results.items import Found, Item, Number
@@ -45,7 +45,8 @@ def measure_results(job: Job[Evaluate], results: Results) -> tuple[list[Row], di
 
 def read(path: Path, kind: str) -> Found:
     """The file, by what it says it is. Raises `StageError`."""
-    head = path.open("rb").read(4096).lstrip()
+    with path.open("rb") as file:
+        head = file.read(4096).lstrip()
     if kind == "junit" or (kind == "auto" and head.startswith(b"<")):
         return read_junit(path)
     if path.suffix in (".jsonl", ".ndjson"):
@@ -106,10 +107,12 @@ def _values(scoring: Scoring, items: Sequence[Item], labels: dict[str, str]) -> 
         passed = [None if item.passed is None else float(item.passed) for item in items]
         yield _mean(scoring, "pass_rate", passed, units, labels, SHARE)
     for name in sorted({name for item in items for name in item.scores}):
-        scores = [item.scores.get(name) for item in items]
+        # An item that has other scores was never meant to have this one.
+        asked = [place for place, i in enumerate(items) if name in i.scores or i.missing]
+        scores = [items[place].scores.get(name) for place in asked]
         known = {score for score in scores if score is not None}
         within = SHARE if known <= {0.0, 1.0} else None
-        yield _mean(scoring, f"score.{name}", scores, units, labels, within)
+        yield _mean(scoring, f"score.{name}", scores, units[asked], labels, within)
 
 
 def _mean(
@@ -144,7 +147,8 @@ def _mean(
 
 
 def _renumbered(units: Clusters) -> Clusters | None:
-    return None if len(np.unique(units)) == len(units) else units
+    found = renumbered(units)
+    return None if found.max(initial=-1) + 1 == len(units) else found
 
 
 def _number(scoring: Scoring, number: Number) -> Measurement:
