@@ -8,7 +8,7 @@ on; meanwhile the lease in the router sends everybody to stable.
 import contextlib
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from mlgate.rollout.engine import Answer
 from mlgate.rollout.journal import Journal
 from mlgate.rollout.people import Orders
 from mlgate.rollout.progress import EFFECTS, Move, Progress, State, replay
+from mlgate.rollout.trigger import slow_factors
 
 # Shares that differ by less are the same: routers round.
 _TOLERANCE: Final = 0.0051
@@ -70,8 +71,13 @@ class Source(Protocol):
         A source that does not answer is named in `down`; what is missing is never a zero.
         """
 
-    def resume(self, offsets: Mapping[str, Any], batches: tuple[Batch, ...]) -> None:
-        """Go on where a controller before this one stopped."""
+    def resume(
+        self,
+        offsets: Sequence[Mapping[str, Any]],
+        batches: Sequence[Batch],
+        thresholds: Mapping[str, float],
+    ) -> None:
+        """Go on where a controller before this one stopped: its batches, and where each ended."""
 
 
 class Probe(Protocol):
@@ -183,7 +189,8 @@ class Controller:
             return
         gap = self._world.clock.now() - datetime.fromisoformat(entries[-1].at)
         absent = max(0.0, gap.total_seconds())
-        self._world.source.resume(self._progress.offsets, _batches(self._journal))
+        batches, offsets = _batches(self._journal)
+        self._world.source.resume(offsets, batches, self._progress.thresholds)
         self._write("resumed", absent_s=absent)
         if self._progress.step >= 0 and absent > seconds(self._course.lease):
             why = f"no controller for {absent:.0f} s: the lease ran out, traffic was on stable"
@@ -213,6 +220,9 @@ class Controller:
         thresholds = self._world.source.thresholds()
         if thresholds is not None:
             self._write("frozen", thresholds=thresholds)
+        elif not self._progress.thresholds and slow_factors(self._course.triggers):
+            self._look()  # what is slow is not known yet, so nobody is sent to find out
+            return
         self._write("decided", decision="step", step=number, why=move.why)
         self._share(self._progress.share)
         self._look()
@@ -352,9 +362,12 @@ def _answer(answer: Answer) -> dict[str, JsonValue]:
     }
 
 
-def _batches(journal: Journal) -> tuple[Batch, ...]:
-    return tuple(
-        Batch.model_validate(tuples(entry.body["batch"]))
-        for entry in journal.entries
-        if entry.kind == "batch"
-    )
+def _batches(journal: Journal) -> tuple[list[Batch], list[dict[str, Any]]]:
+    """Every batch so far, and where reading went on after it."""
+    batches, offsets = [], []
+    for entry in journal.entries:
+        if entry.kind == "batch":
+            body: dict[str, Any] = dict(entry.body)
+            batches.append(Batch.model_validate(tuples(body["batch"])))
+            offsets.append(body["offsets"])
+    return batches, offsets

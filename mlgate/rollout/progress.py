@@ -56,7 +56,6 @@ class Progress:
         self.aborted: str | None = None
         self.approved: set[int] = set()
         self.batches = 0
-        self.offsets: dict[str, Any] = {}
         self._step_seconds = 0.0
         self._step_requests = 0
         self._seconds = 0.0
@@ -79,7 +78,7 @@ class Progress:
         body: dict[str, Any] = dict(entry.body)
         match entry.kind:
             case "batch":
-                self._observe(Batch.model_validate(tuples(body["batch"])), body)
+                self._observe(Batch.model_validate(tuples(body["batch"])))
             case "warmed":
                 self.warmed = True
             case "frozen":
@@ -107,6 +106,7 @@ class Progress:
         if self.decision == "step":
             self.step = body["step"]
             self._step_seconds, self._step_requests = 0.0, 0
+            self._quiet = self._unlabelled = 0.0
 
     def _listen(self, body: dict[str, Any]) -> None:
         self.people_read = body["line"]
@@ -123,10 +123,9 @@ class Progress:
             case _:
                 pass
 
-    def _observe(self, batch: Batch, body: dict[str, Any]) -> None:
+    def _observe(self, batch: Batch) -> None:
         self.engine.observe(batch)
         self.batches += 1
-        self.offsets = body.get("offsets", {})
         self._seconds += batch.seconds
         self._step_seconds += batch.seconds
         self._step_requests += batch.canary.units
@@ -151,11 +150,11 @@ class Progress:
             return Move("hold", f"frozen by {self.paused}, although {harmful[0].message}")
         if harmful:
             return Move("rollback", "; ".join(map(_told, harmful)), "rolled_back")
-        if self.step < 0:
-            return Move("step", "warm: the first users")
         if self._seconds >= seconds(self.course.max_duration):
             why = f"undecided after {self.course.max_duration}: {_undecided(answers)}"
             return Move("rollback", why, "undecided")
+        if self.step < 0:
+            return Move("step", "warm: the first users")
         if silence := self._silence():
             return silence
         if waiting := self._waiting(answers):

@@ -1,0 +1,1 @@
+"""What splits traffic, one module per kind; each is a `controller.Router`."""
