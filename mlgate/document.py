@@ -4,6 +4,7 @@ The core schema's scalars only (no `on`/`no` booleans, no dates, no octal surpri
 tags, no duplicate keys, bounded aliases and depth. Every problem is collected, not only the first.
 """
 
+import errno
 import math
 import re
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from mlgate.errors import Position, Problem, UsageError
+from mlgate.errors import Position, Problem, UsageError, without_passwords
+from mlgate.files import read_bytes
 
 MAX_BYTES: Final = 10_000_000
 MAX_NODES: Final = 1_000_000
 MAX_DEPTH: Final = 64
+_SHOWN: Final = 160  # characters of a line, around the place in question
 MAX_INTEGER: Final = 2**53 - 1  # beyond it readers of JSON disagree (RFC 8785)
 
 _CSafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -116,16 +119,16 @@ def read(path: Path, name: str) -> str:
     try:
         if path.is_dir():
             raise UsageError(f"{name} is a folder, not a file")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_bytes(path, most=MAX_BYTES)
     except FileNotFoundError:
         raise UsageError(f"{name} does not exist") from None
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            message = f"{name} is larger than {MAX_BYTES // 10**6} MB"
+            raise UsageError(message, hint="is this the right file?") from None
+        if error.errno == errno.EINVAL:
+            raise UsageError(f"{name} is no regular file") from None
         raise UsageError(f"{name} cannot be read: {error.strerror}") from None
-    if len(data) > MAX_BYTES:
-        raise UsageError(
-            f"{name} is larger than {MAX_BYTES // 10**6} MB", hint="is this the right file?"
-        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -164,8 +167,10 @@ class _Parser:
 
     def at(self, mark: Mark) -> Position:
         line = self.lines[mark.line].rstrip("\r") if mark.line < len(self.lines) else ""
-        shown = line if len(line) <= 160 else line[:157] + "…"
-        return Position(self.file, mark.line + 1, mark.column + 1, shown)
+        first = 0 if len(line) <= _SHOWN else max(0, mark.column - _SHOWN // 2)
+        part = without_passwords(line[max(0, first - _SHOWN) : first + _SHOWN])
+        shown = part[min(first, _SHOWN) :]
+        return Position(self.file, mark.line + 1, mark.column + 1, shown, first + 1)
 
     def problem(self, code: str, message: str, mark: Mark, hint: str | None = None) -> None:
         self.problems.append(Problem(code, message, self.at(mark), hint))

@@ -12,6 +12,7 @@ which there is no answer.
     └── Interrupted          130  somebody pressed Ctrl-C or sent SIGTERM
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,20 +31,52 @@ class MlgateError(Exception):
 
 
 def printable(text: str) -> str:
-    """Text that came from data or a file, on one line: it cannot command a terminal."""
+    """Text that came from data, a file or a name, on one line: it commands no terminal.
+
+    Control characters, line ends and marks that turn the direction of text around are written as
+    escapes. Every door applies it: the terminal's `echo`, and each renderer.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
 
 
+def obeyed_by_nobody(line: str) -> str:
+    """A printable line that no CI runner takes for a command of its own.
+
+    GitHub's runner obeys `::error::…` at the start of a line, and `##[error]…` anywhere in it.
+    """
+    start = len(line) - len(line.lstrip())
+    if line.startswith("::", start):
+        line = f"{line[:start]}\\x3a{line[start + 1 :]}"
+    return line.replace("##[", "#\\x23[")
+
+
+# A URL up to its last @, and what follows its ?: where passwords and tokens stand.
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s\"'`<>]*)@")
+_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s\"'`<>?]*\?)([^\s\"'`<>]+)")
+
+
+def without_passwords(text: str) -> str:
+    """Text whose URLs show no user, password or query; it is as long as before."""
+    if "://" not in text:
+        return text
+    text = _USER.sub(lambda found: f"{found[1]}{'*' * len(found[2])}@", text)
+    return _QUERY.sub(lambda found: found[1] + "*" * len(found[2]), text)
+
+
 @dataclass(frozen=True)
 class Position:
-    """A place in a text file; `line` and `column` count from 1."""
+    """A place in a text file; `line` and `column` count from 1.
+
+    `text` is the part of the line that is shown, and `shown_from` the column at which it starts.
+    """
 
     file: str
     line: int
     column: int
     text: str = ""
+    shown_from: int = 1
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
@@ -61,25 +94,47 @@ class Problem:
     position: Position
     hint: str | None = None
 
+    def __post_init__(self) -> None:
+        # Whoever shows a problem, wherever: a value that was repeated may hold a password.
+        object.__setattr__(self, "message", without_passwords(self.message))
+
     def __str__(self) -> str:
-        lines = [f"{self.position}: error[{self.code}]: {self.message}"]
-        if self.position.text:
-            lines.append(f"  | {self.position.text}")
-            lines.append("  | " + " " * (self.position.column - 1) + "^")
+        """The problem on a few lines; whatever stands in the file is printable on its own."""
+        at = self.position
+        lines = [printable(f"{at}: error[{self.code}]: {_short(self.message)}")]
+        if at.text:
+            before = printable(at.text[: at.column - at.shown_from])
+            rest = printable(at.text[at.column - at.shown_from :])
+            lines.append(f"  | {before}{rest}")
+            lines.append("  | " + " " * len(before) + "^")
         if self.hint:
-            lines.append(f"  hint: {self.hint}")
+            lines.append(printable(f"  hint: {_short(self.hint)}"))
         return "\n".join(lines)
 
 
+_LONGEST_MESSAGE = 500
+# Of more problems than these only the number is told.
+MOST_PROBLEMS = 100
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 1]}…"
+
+
 class SpecError(MlgateError):
-    """`mlgate.yaml` cannot be understood. Carries every problem found, not only the first."""
+    """`mlgate.yaml` cannot be understood. Carries every problem found, not only the first.
+
+    Of very many it carries the first ones, and how many `more` there are.
+    """
 
     exit_code = 2
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    def __init__(self, problems: tuple[Problem, ...], *, more: int = 0) -> None:
+        count = len(problems) + more
+        many = "1 problem" if count == 1 else f"{count} problems"
         super().__init__(f"{many} in the spec: nothing was checked")
-        self.problems = problems
+        self.problems = problems[:MOST_PROBLEMS]
+        self.more = count - len(self.problems)
 
 
 class UsageError(MlgateError):

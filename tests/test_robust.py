@@ -122,3 +122,111 @@ def test_r7_a_cache_entry_that_names_evidence_of_another_file_is_a_miss(tmp_path
     assert mlgate("check", ".", cwd=folder).returncode == 1
     plan = json.loads(mlgate("plan", ".", "--format", "json", cwd=folder).stdout)
     assert plan["stages"][0]["cached"]  # what the check measured
+
+
+def lint(folder: Path, spec: str, command: str = "lint") -> tuple[int, str]:
+    """What a command says of a spec, and its exit code."""
+    tree(folder, {"mlgate.yaml": spec})
+    done = mlgate(command, ".", cwd=folder, timeout=20)
+    return done.returncode, done.stdout + done.stderr
+
+
+def one_line(gates: int) -> str:
+    wrong = ", ".join("{metric: rows, mxx: 1}" for _ in range(gates))
+    stage = f"{{uses: validate, dataset: d.csv, gates: [{wrong}]}}"
+    return f"{{version: 1, name: s, stages: {{data: {stage}}}}}"
+
+
+def test_r8_r9_the_caret_stands_under_the_word_whatever_the_line_is_long(tmp_path: Path) -> None:
+    spec = one_line(3_000)
+    code, said = lint(tmp_path, spec)
+    assert code == 2
+    assert len(said) < 10 * len(spec) + 65_536
+    lines = said.splitlines()
+    at = next(i for i, line in enumerate(lines) if "unknown key" in line)
+    shown, caret = lines[at + 1], lines[at + 2]
+    assert shown[caret.index("^") :].startswith("mxx: 1")
+
+
+def test_r10_a_hundred_problems_are_told_and_the_rest_is_counted(tmp_path: Path) -> None:
+    spec = SPEC + "".join(f"k{i}: 1\n" for i in range(2_000))
+    code, said = lint(tmp_path, spec)
+    assert code == 2
+    assert "… and 1,900 more problems" in said
+    assert "mlgate: 2000 problems in the spec" in said
+    assert said.count("error[MG104]") == 100
+
+
+def test_r11_what_many_files_extend_is_read_once(tmp_path: Path) -> None:
+    for i in range(30):
+        (tmp_path / f"f{i}.yaml").write_text(f"extends: [f{i + 1}.yaml, f{i + 1}.yaml]\n")
+    (tmp_path / "f30.yaml").write_text("confidence: 0.9\n")
+    code, said = lint(tmp_path, "extends: f0.yaml\n" + SPEC)
+    assert code == 0, said
+
+
+def test_r12_a_pipe_is_no_spec(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    code, said = lint(tmp_path, "extends: pipe.yaml\n" + SPEC)
+    assert (code, "pipe.yaml is no regular file" in said) == (2, True)
+
+
+def test_r13_a_long_chain_of_files_is_told_at_its_place(tmp_path: Path) -> None:
+    for i in range(1_200):
+        (tmp_path / f"f{i}.yaml").write_text(f"extends: f{i + 1}.yaml\n")
+    code, said = lint(tmp_path, "extends: f0.yaml\n" + SPEC)
+    assert code == 2
+    assert "error[MG108]" in said
+    assert "more than the 50 files" in said
+
+
+@pytest.mark.parametrize("named", ["../secret", "../secret.yaml", "own", "link.yaml"])
+def test_r14_a_wrong_extends_shows_nothing_of_another_file(tmp_path: Path, named: str) -> None:
+    tree(tmp_path, {"secret": "token-5f3a9c: 1", "secret.yaml": "token-5f3a9c: 1"})
+    folder = tree(tmp_path / "project", {"own": "token-5f3a9c: 1"})
+    (folder / "link.yaml").symlink_to(tmp_path / "secret.yaml")
+    code, said = lint(folder, f"extends: {named}\n" + SPEC)
+    assert (code, "token-5f3a9c" in said) == (2, False)
+
+
+HOSTILE = r"a\e[31mb\r::error::c\n::add-mask::d\n##[error]e\u202Ef"
+
+
+@pytest.mark.parametrize("command", ["lint", "plan", "check"])
+def test_r16_nothing_in_a_spec_commands_a_terminal_or_a_runner(
+    tmp_path: Path, command: str
+) -> None:
+    spec = SPEC.replace("name: s", f'name: "{HOSTILE}"').replace("d.csv", f'"{HOSTILE}.csv"')
+    _, said = lint(tmp_path, spec, command)
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+    lines = said.replace("\r", "\n").split("\n")
+    assert not [line for line in lines if line.lstrip().startswith("::") or "##[" in line]
+
+
+def test_r17_names_out_of_data_stay_text_in_every_report(tmp_path: Path) -> None:
+    name = "a\x1b[31m\u202eb"
+    between = BETWEEN.replace("column: x", f"column: {json.dumps(name)}")
+    folder = tree(
+        tmp_path / "in\n::error::folder",
+        {"mlgate.yaml": SPEC.replace(BETWEEN, between), "d.csv": f'"{name}"\n9\n'},
+    )
+    done = mlgate("check", ".", cwd=folder)
+    assert done.returncode == 1
+    assert not [line for line in done.stderr.split("\n") if line.startswith("::")]
+    latest = folder / ".mlgate/latest"
+    for file in ("report.html", "report.md", "junit.xml"):
+        text = (latest / file).read_text()
+        assert "\x1b" not in text
+        assert "\u202e" not in text, file
+
+
+@pytest.mark.parametrize("command", ["lint", "plan", "check"])
+def test_r31_a_password_in_a_url_is_never_repeated(tmp_path: Path, command: str) -> None:
+    url = "https://user:open-sesame@host.invalid/x.parquet?token=open-sesame"
+    spec = SPEC.replace("expectations: [", f'disjoint_from: "{url}"\n    expectations: [')
+    code, said = lint(tmp_path, spec, command)
+    assert (code, "open-sesame" in said) == (2, False)
+    assert "host.invalid" in said
+    done = mlgate(command, ".", "--format", "json", cwd=tmp_path)
+    assert "open-sesame" not in done.stdout + done.stderr

@@ -18,7 +18,8 @@ from typing import Final, NoReturn
 import click
 
 from mlgate import __version__
-from mlgate.errors import MlgateError, SpecError, printable
+from mlgate.cli.terminal import echo
+from mlgate.errors import MlgateError, SpecError, without_passwords
 
 # The name, and what `mlgate --help` says of it: a test holds it to the command's own first line.
 COMMANDS: Final = {
@@ -138,15 +139,19 @@ def show(error: MlgateError) -> None:
     """An error as people read it: every problem with its place, the message, the hint."""
     if isinstance(error, SpecError):
         for problem in error.problems:
-            _tell(str(problem))
+            for line in str(problem).split("\n"):
+                _tell(line)
+        if error.more:
+            _tell(f"… and {error.more:,} more problems")
     _tell(f"mlgate: {error.message}", colour="red")
     if error.hint:
         _tell(f"hint: {error.hint}")
 
 
 def _tell(text: str, colour: str | None = None) -> None:
-    with contextlib.suppress(OSError):  # nobody listens; the exit code still says it
-        click.secho("\n".join(map(printable, text.split("\n"))), err=True, fg=colour)
+    # Nobody listens, or standard error is closed or full: the exit code still says it.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        echo(without_passwords(text), err=True, colour=colour)
 
 
 def _leave(code: int) -> NoReturn:

@@ -10,7 +10,7 @@ from mlgate.cli.failure import errors_as_commands, errors_as_json
 from mlgate.cli.options import read_spec, spec_options
 from mlgate.cli.outputs import no_commands, to_github
 from mlgate.cli.progress import watch
-from mlgate.errors import printable
+from mlgate.cli.terminal import remark
 from mlgate.gate import Outcome
 from mlgate.render import FORMATS, render, text
 from mlgate.spec.spec import locate
@@ -71,8 +71,7 @@ def command(
         to_github(report, file=file, folder=checked.folder)
     elif form == "text":
         click.echo(text.render(report, paint=paint, file=file), nl=False)
-        page = printable(str(checked.folder / "report.html"))
-        click.echo(f"report: {page}", err=True)
+        remark(f"report: {checked.folder / 'report.html'}")
     else:
         click.echo(render(form, report, file=file, about=checked.about), nl=False)
     ctx.exit(report.exit_code)

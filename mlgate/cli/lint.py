@@ -8,6 +8,7 @@ import click
 from mlgate.ci import problems
 from mlgate.cli.failure import errors_as_json, rows
 from mlgate.cli.options import placed, read_spec, spec_options
+from mlgate.cli.terminal import echo, remark
 from mlgate.documents import ProblemsDocument
 from mlgate.errors import Problem, SpecError, StageError
 from mlgate.run.plan import resolve
@@ -36,14 +37,14 @@ def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], f
         click.echo(found.printed(), nl=False)
         return
     for note in notes:
-        click.echo(f"{note.position}: warning: {note.message}", err=True)
+        remark(f"{note.position}: warning: {note.message}")
         if note.hint:
-            click.echo(f"  hint: {note.hint}", err=True)
+            remark(f"  hint: {note.hint}")
     gates = sum(len(options.gates) for options in loaded.stages.values())
     seen = [_many(len(loaded.stages), "stage"), _many(gates, "gate"), "no problems"]
     if notes:
         seen.append(_many(len(notes), "warning"))
-    click.echo(f"{loaded.name}: {', '.join(seen)}")
+    echo(f"{loaded.name}: {', '.join(seen)}")
 
 
 def _many(count: int, what: str) -> str:

@@ -49,7 +49,7 @@ def read_spec(spec: Path | None, profile: str | None, settings: Sequence[str]) -
     try:
         return load(file, profile=profile, params=params, env=os.environ)
     except SpecError as error:
-        raise SpecError(placed(error.problems, file)) from None
+        raise SpecError(placed(error.problems, file), more=error.more) from None
 
 
 def given_params(params: str | None) -> tuple[str, ...]:

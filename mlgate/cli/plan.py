@@ -8,8 +8,8 @@ import click
 from mlgate.check import prepare
 from mlgate.cli.failure import errors_as_json
 from mlgate.cli.options import read_spec, spec_options
+from mlgate.cli.terminal import echo
 from mlgate.documents import PlanDocument, PlanRow
-from mlgate.errors import printable
 from mlgate.files import FOLDER
 from mlgate.run.plan import Key, Node, why_missed
 from mlgate.run.store import Store
@@ -47,9 +47,9 @@ def command(
         width = max(len(row.id) for row in rows)
         for row in rows:
             after = f", after {', '.join(row.after)}" if row.after else ""
-            state = "cached" if row.cached else f"would run: {printable(row.why or '')}"
-            click.echo(f"{row.id:<{width}}  {row.uses}{after}")
-            click.echo(f"{'':<{width}}    {state}")
+            state = "cached" if row.cached else f"would run: {row.why}"
+            echo(f"{row.id:<{width}}  {row.uses}{after}")
+            echo(f"{'':<{width}}    {state}")
 
 
 def _safe(name: str) -> str:

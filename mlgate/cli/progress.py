@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
-
+from mlgate.cli.terminal import remark
 from mlgate.errors import printable
 from mlgate.render.text import MARKS
 from mlgate.run.report import Errored, Ran, Skipped
@@ -16,7 +15,7 @@ from mlgate.run.scheduler import Event
 @contextmanager
 def watch() -> Iterator[Callable[[Event], None]]:
     """Gives a function that takes events and shows them."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         with _live() as on_event:
             yield on_event
     else:
@@ -25,13 +24,13 @@ def watch() -> Iterator[Callable[[Event], None]]:
 
 def _line(event: Event) -> None:
     if event.what == "started":
-        click.echo(f"{event.stage}: started ({printable(event.detail)})", err=True)
+        remark(f"{event.stage}: started ({event.detail})")
     elif event.what == "retry":
-        click.echo(f"{event.stage}: trying again ({printable(event.detail)})", err=True)
+        remark(f"{event.stage}: trying again ({event.detail})")
     elif event.what == "logged":
-        click.echo(f"{event.stage}: see {printable(event.detail)}", err=True)
+        remark(f"{event.stage}: see {event.detail}")
     elif event.what in ("finished", "cached") and event.result is not None:
-        click.echo(f"{event.stage}: {_came_to(event)}", err=True)
+        remark(f"{event.stage}: {_came_to(event)}")
 
 
 @contextmanager

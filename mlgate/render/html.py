@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 
 from mlgate import pareto
+from mlgate.errors import printable
 from mlgate.figure import Figure
 from mlgate.gate import GateResult
 from mlgate.render.svg import draw
@@ -14,10 +15,19 @@ from mlgate.render.text import MARKS, words
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 from mlgate.stages import STAGES
 
+
+def _clean(value: Any) -> Any:
+    """Text that turns nothing around and commands nobody; markup of ours stays as it is."""
+    if type(value) is str:
+        return "\n".join(printable(line) for line in value.split("\n"))
+    return value
+
+
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("mlgate.render", ""),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
+    finalize=_clean,
     trim_blocks=True,
     lstrip_blocks=True,
 )

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
+from mlgate.errors import printable
 from mlgate.gate import GateResult, Outcome
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
@@ -87,4 +88,5 @@ def _count(suite: ET.Element) -> None:
 
 
 def _legal(text: str) -> str:
-    return _ILLEGAL.sub("\ufffd", text)
+    legal = _ILLEGAL.sub("\ufffd", text)
+    return "\n".join(map(printable, legal.split("\n")))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from mlgate.errors import printable
 from mlgate.gate import GateResult, Outcome
 from mlgate.render.text import MARKS, words
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
@@ -118,5 +119,5 @@ def _left_out(count: int, what: str) -> str:
 
 def _safe(text: str) -> str:
     """Text that stays text in a table's cell: no markup, no HTML, no mention of anybody."""
-    flat = " ".join(text.split())
+    flat = printable(" ".join(text.split()))
     return _MARKUP.sub(r"\\\1", html.escape(flat, quote=False)).replace("@", "@<!-- -->")

@@ -1,9 +1,10 @@
 """A figure as SVG: small, sharp, without scripts, legible in light and dark."""
 
+import html
 import math
 from collections.abc import Callable, Iterator
-from html import escape
 
+from mlgate.errors import printable
 from mlgate.figure import Figure, Series
 
 _WIDTH, _HEIGHT = 720, 300
@@ -13,6 +14,11 @@ _NAMED_POINTS = 16
 _LONGEST = 22  # letters of a name that are shown
 
 Scale = Callable[[float], float]
+
+
+def escape(text: str) -> str:
+    """Text for XML; names out of data turn nothing around."""
+    return html.escape(printable(text))
 
 
 def draw(figure: Figure) -> str:

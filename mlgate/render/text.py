@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from mlgate.errors import printable
+from mlgate.errors import obeyed_by_nobody, printable
 from mlgate.gate import GateResult, Outcome
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
@@ -58,7 +58,7 @@ def render(
         lines += _body(result, width, paint)
         lines.append("")
     lines += _last(report, paint, file)
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(obeyed_by_nobody, lines)) + "\n"
 
 
 def _gates(report: Report) -> Iterator[GateResult]:

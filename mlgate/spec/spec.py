@@ -143,11 +143,18 @@ def written_digest(file: Path, spec: Spec) -> str:
     return spec.digest if plain is None else plain.digest
 
 
+# Files that a spec extends, directly or not.
+MAX_EXTENDED: Final = 50
+
+
 class _Reader:
     def __init__(self, file: Path, env: Mapping[str, str]) -> None:
         self.file = file
         self.env = env
         self.problems: list[Problem] = []
+        # Files that were read already, each with what it extends laid under it.
+        self.loaded: dict[Path, document.Mapping | None] = {}
+        self.characters = 0
 
     def read(
         self, profile: str | None, given: Mapping[str, str]
@@ -183,7 +190,9 @@ class _Reader:
         return in_order(unique, self.file.name)
 
     def _load(self, file: Path, name: str, parents: tuple[Path, ...]) -> document.Mapping | None:
-        node, problems = document.parse(document.read(file, name), name)
+        text = document.read(file, name)
+        self.characters += len(text)
+        node, problems = document.parse(text, name)
         self.problems += problems
         if node is None and not problems:
             top = Position(name, 1, 1)
@@ -213,11 +222,33 @@ class _Reader:
             self.problems.append(Problem("MG108", f"{base} extends itself in a circle", at))
             return node
         try:
-            under = self._load(path, base, parents)
+            under = self._base(path, base, parents)
         except MlgateError as error:
             self.problems.append(Problem("MG108", error.message, at, error.hint))
             return node
         return node if under is None else _merged(under, node)
+
+    def _base(self, path: Path, base: str, parents: tuple[Path, ...]) -> document.Mapping | None:
+        """A file that another extends, read once however many extend it. Raises `UsageError`."""
+        whole = path.resolve()
+        if whole in self.loaded:
+            return self.loaded[whole]
+        if path.is_file():
+            self._refuse_foreign(whole, base)
+        if len(parents) > MAX_EXTENDED or len(self.loaded) > MAX_EXTENDED:
+            raise UsageError(f"{base} is more than the {MAX_EXTENDED} files that a spec may extend")
+        if self.characters > document.MAX_BYTES:
+            raise UsageError(f"{base} is more text than a spec may have with what it extends")
+        self.loaded[whole] = self._load(path, base, parents)
+        return self.loaded[whole]
+
+    def _refuse_foreign(self, whole: Path, base: str) -> None:
+        """What is wrong with a file is shown, so a spec may name only files of its own project."""
+        if whole.suffix not in (".yaml", ".yml"):
+            raise UsageError(f"{base} is no YAML file", hint="name it *.yaml")
+        if not whole.is_relative_to(_project(self.file.resolve().parent)):
+            hint = "move it there: into the spec's folder, or into its git repository"
+            raise UsageError(f"{base} lies outside of the project", hint=hint)
 
     def _head(self, root: document.Mapping) -> Head | None:
         model = document.plain(root)
@@ -379,6 +410,11 @@ class _Reader:
         assert isinstance(effective, dict)
         dropped = ("profiles", "extends", "params", "env", "description")
         return digest_of(canonical({k: v for k, v in effective.items() if k not in dropped}))
+
+
+def _project(folder: Path) -> Path:
+    """The git repository around a folder, or the folder itself."""
+    return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), folder)
 
 
 _EXPRESSION: Final = re.compile(r"\$\{([^}]*)\}")
