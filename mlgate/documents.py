@@ -93,7 +93,7 @@ class Changed(Frozen):
     """A setting from outside the spec that changed what was asked for, and where it came from."""
 
     name: str
-    source: str
+    source: str | None = None
     value: str
     default: str | None = None
 

@@ -57,9 +57,19 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise cannot_write(path, error) from None
 
 
+def _no_folder(path: Path) -> str | None:
+    """Why there can be no folder on the way to a path, if so, and what to do about it."""
+    for above in reversed(path.parents):
+        if above.is_symlink() and not above.exists():
+            return f"{above} is a link to nowhere: remove it, or make {above.readlink()}"
+        if above.is_file():
+            return f"{above} is a file, where a folder has to be: move it away"
+    return None
+
+
 def cannot_write(path: Path, error: OSError) -> StoreError:
     """The `StoreError` for a failed write, with what to do about it."""
-    hint = None
+    hint = _no_folder(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "the disk is full: free some space and run again; what was finished is kept"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

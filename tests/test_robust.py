@@ -5,6 +5,9 @@ Each test is named by its case; the kinds are in docs/design.md.
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -230,3 +233,177 @@ def test_r31_a_password_in_a_url_is_never_repeated(tmp_path: Path, command: str)
     assert "host.invalid" in said
     done = mlgate(command, ".", "--format", "json", cwd=tmp_path)
     assert "open-sesame" not in done.stdout + done.stderr
+
+
+def test_r15_a_signal_while_an_error_is_told_ends_with_130_and_no_traceback(
+    tmp_path: Path,
+) -> None:
+    tree(tmp_path, {"mlgate.yaml": SPEC + "".join(f"k{i}: {'v' * 400}\n" for i in range(2_000))})
+    command = [sys.executable, "-m", "mlgate", "lint", "."]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        first = process.stderr.read(100)  # and no more: it waits for us while it tells
+        time.sleep(0.5)
+        process.terminate()
+        rest_of_it = process.stderr.read()
+        code = process.wait(timeout=20)
+    assert code in (2, 130)
+    assert b"Traceback" not in first + rest_of_it
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_r29_every_signal_that_stops_ends_with_130(tmp_path: Path, number: int) -> None:
+    good(tmp_path)
+    code = (
+        "import os, sys, threading, time\n"
+        "from mlgate.cli import main\n"
+        f"threading.Timer(1.0, lambda: os.kill(os.getpid(), {int(number)})).start()\n"
+        "import mlgate.cli.check as module\n"
+        "module.check = lambda *_, **__: time.sleep(20)\n"
+        "sys.argv = ['mlgate', 'check', '.']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stderr) == (130, "mlgate: stopped\n")
+
+
+@pytest.mark.parametrize(
+    "damaged", ["cache/digests.json", "cache/KEY.json", "cache/stages/data.json"]
+)
+@pytest.mark.parametrize("how", ["deep", "pipe"])
+def test_r18_r19_a_damaged_cache_is_a_miss(tmp_path: Path, damaged: str, how: str) -> None:
+    folder = good(tmp_path)
+    assert mlgate("check", ".", cwd=folder).returncode == 0
+    plan = json.loads(mlgate("plan", ".", "--format", "json", cwd=folder).stdout)
+    key = plan["stages"][0]["key"].removeprefix("sha256:")
+    file = folder / ".mlgate" / damaged.replace("KEY", key)
+    file.unlink(missing_ok=True)
+    if how == "deep":
+        file.write_text("[" * 200_000)
+    else:
+        os.mkfifo(file)
+    assert mlgate("check", ".", cwd=folder, timeout=30).returncode == 0
+    (folder / "d.csv").write_text("x\n2\n")
+    assert mlgate("plan", ".", cwd=folder, timeout=30).returncode == 0
+
+
+def test_r19_a_pipe_for_a_record_is_a_record_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = good(tmp_path)
+    assert mlgate("check", ".", cwd=folder).returncode == 0
+    record = (folder / ".mlgate/latest").resolve() / "run.json"
+    record.unlink()
+    os.mkfifo(record)
+    done = mlgate("judge", record.parent.name, cwd=folder, timeout=20)
+    assert (done.returncode, "no regular file" in done.stderr) == (3, True)
+
+
+@pytest.mark.usefixtures("fake_stages")
+def test_r20_r21_what_dead_runs_left_is_removed(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"mlgate.yaml": stages(a=probe(0.5))})
+    run(folder)
+    root = folder / ".mlgate"
+    (root / "work/20240101T000000Z-aaaaaa/data-0").mkdir(parents=True)
+    (root / "work/20990101T000000Z-aaaaaa").mkdir()  # about to be locked, for all we know
+    killed = tree(root / "runs/20240101T000000Z-bbbbbb", {"journal.jsonl": "{}\n"})
+    temporary = root / "store/sha256/.0000.aaaaaaaaaaaaaaaa"
+    temporary.write_text("x")
+    for old in (root / "work/20240101T000000Z-aaaaaa", temporary):
+        os.utime(old, (0, 0))
+    run(folder)
+    assert [path.name for path in (root / "work").iterdir()] == ["20990101T000000Z-aaaaaa"]
+    assert not killed.exists()
+    assert not temporary.exists()
+    assert (root / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("target", ["closed", "/dev/full"])
+def test_r24_a_verdict_does_not_need_listeners(tmp_path: Path, target: str) -> None:
+    folder = good(tmp_path)
+    where = "2>&-" if target == "closed" else f"2>{target}"
+    command = f"exec {sys.executable} -m mlgate check . {where}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=folder, stdout=subprocess.PIPE, text=True, timeout=60
+    )
+    assert (done.returncode, "PASS" in done.stdout) == (0, True)
+
+
+def test_r25_warnings_as_errors_decide_nothing(tmp_path: Path) -> None:
+    folder = good(tmp_path)
+    done = mlgate("check", ".", cwd=folder, env={**os.environ, "PYTHONWARNINGS": "error"})
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_r26_too_few_files_are_told_as_that(tmp_path: Path) -> None:
+    folder = good(tmp_path)
+    command = f"ulimit -n 12; exec {sys.executable} -m mlgate check ."
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 3
+    assert "cannot be written" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"), [("link", "is a link to nowhere"), ("file", "is a file")]
+)
+def test_r27_a_mlgate_that_is_no_folder_is_told_with_what_to_do(
+    tmp_path: Path, kind: str, says: str
+) -> None:
+    folder = good(tmp_path)
+    if kind == "link":
+        (folder / ".mlgate").symlink_to("nowhere")
+    else:
+        (folder / ".mlgate").write_text("x")
+    done = mlgate("check", ".", cwd=folder)
+    assert done.returncode == 3
+    assert f"hint: {folder}/.mlgate {says}" in done.stderr
+
+
+def test_r30_what_made_a_gate_weaker_stands_in_the_report(tmp_path: Path) -> None:
+    spec = SPEC.replace("stages:", "params: {limit: {type: integer, default: 0}}\nstages:")
+    spec = spec.replace("max: 0}}", 'max: "${params.limit}"}').replace(
+        "failed, max: 0}", 'failed, max: "${params.limit}"}'
+    )
+    folder = good(tmp_path, spec)
+    (folder / "d.csv").write_text(BAD)
+    assert mlgate("check", ".", cwd=folder).returncode == 1
+    env = {**os.environ, "MLGATE_PARAM_LIMIT": "1000"}
+    done = mlgate("check", ".", cwd=folder, env=env)
+    assert done.returncode == 0
+    said = "limit=1000 (MLGATE_PARAM_LIMIT, default 0)"
+    latest = folder / ".mlgate/latest"
+    assert said in done.stdout
+    assert said in (latest / "report.html").read_text()
+    assert "MLGATE" in (latest / "report.md").read_text()
+    assert (
+        b'"changed":[{"default":"0","name":"limit","value":"1000"}]'
+        in (latest / "verdict.json").read_bytes()
+    )
+    assert mlgate("verify", "d.csv", cwd=folder, env=env).returncode == 0
+    assert mlgate("verify", "d.csv", "--set", "limit=1000", cwd=folder).returncode == 0
+    empty = {**os.environ, "MLGATE_PARAM_LIMIT": ""}
+    assert mlgate("check", ".", cwd=folder, env=empty).returncode == 1
+
+
+@pytest.mark.parametrize("kind", ["dangling", "text"])
+def test_r32_a_lost_pointer_loses_no_record(tmp_path: Path, kind: str) -> None:
+    folder = good(tmp_path)
+    assert mlgate("check", ".", cwd=folder).returncode == 0
+    latest = folder / ".mlgate/latest"
+    name = latest.resolve().name
+    latest.unlink()
+    if kind == "dangling":
+        latest.symlink_to("runs/20240101T000000Z-000000")
+    else:
+        latest.write_text(f"runs/{name}\n")
+    for command in ("verify", "judge"):
+        assert mlgate(command, cwd=folder).returncode == 0

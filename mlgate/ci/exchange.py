@@ -71,7 +71,7 @@ class Relay:
         else:
             row = ErrorRow(message=result.message, hint=result.hint, line=result.line)
             document = ResultDocument(**head, errored=row)
-        write_atomic(self._file(node.id), document.canonical())
+        write_atomic(self.file(node.id), document.canonical())
 
     def read(self, node: Node, store: Store, *, files: bool = False) -> Ran | Errored | None:
         """The result of a stage, judged by this spec; None when it is not here.
@@ -112,7 +112,7 @@ class Relay:
         """The result's file, read by its model; None where there is none."""
         hint = "it was altered, or written by another version of mlgate"
         try:
-            row = ResultDocument.read(read_bytes(self._file(node.id), most=_LARGEST_RESULT))
+            row = ResultDocument.read(read_bytes(self.file(node.id), most=_LARGEST_RESULT))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
@@ -139,7 +139,7 @@ class Relay:
         seen = Seen(evidence, row.evidence, cached)
         return node.terms.judge(seen, confidence=self.spec.confidence)
 
-    def _file(self, stage: str) -> Path:
+    def file(self, stage: str) -> Path:
         return self.folder / "results" / f"{stage}.json"
 
 
@@ -168,10 +168,11 @@ def run_stage(
     here = Plan(spec, tuple(n for n in plan.nodes if n.id in {*node.after, stage}))
     # What the checkout brings along under .mlgate is a claim of whoever committed it; what earlier
     # runs measured comes through `drop_cached`, from where only they write.
+    run = run_name(started)
     result = execute(
         here,
         keys,
-        run_name(started),
+        run,
         now=now,
         started=started,
         on_event=on_event,
@@ -180,6 +181,8 @@ def run_stage(
     )[stage]
     if not isinstance(result, Skipped):
         own.write(node, keys[stage].digest, result, store)
+        written = read_bytes(own.file(stage), most=_LARGEST_RESULT)
+        write_atomic(spec.folder / FOLDER / "runs" / run / "result.json", written)
     return result
 
 

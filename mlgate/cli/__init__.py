@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -98,36 +99,77 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code; no traceback reaches anybody."""
-    signal.signal(signal.SIGTERM, _terminated)
+    _prepare()
+    try:
+        code = _outcome()
+    except KeyboardInterrupt:  # while an error was being told
+        say("stopped")
+        code = 130
+    _leave(code)
+
+
+def _prepare() -> None:
+    """Make this process alike in every environment."""
+    _open_standard_streams()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, a background job
+            signal.signal(number, _stop)
+    # Warnings of libraries are for their developers; as errors they would decide a verdict.
+    warnings.simplefilter("ignore")
     # Plugins of pydantic are other people's code that would see every spec; and cost time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without ✓ still gets its verdict
             stream.reconfigure(errors="backslashreplace")
+
+
+def _open_standard_streams() -> None:
+    """Where somebody closed a standard stream, the next file would take its number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _stop(_signum: int, _frame: FrameType | None) -> None:
+    """The first signal stops what is going on; another one does not wait for that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, _stop_at_once)
+    raise KeyboardInterrupt
+
+
+def _stop_at_once(_signum: int, _frame: FrameType | None) -> None:
+    os._exit(130)
+
+
+def _outcome() -> int:
+    """Run the command, tell what stopped it, and give the exit code."""
     try:
         code = cli.main(standalone_mode=False, prog_name="mlgate")
-        _leave(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
     except click.exceptions.Exit as done:
-        _leave(done.exit_code)
+        return done.exit_code
     except click.ClickException as wrong:
         with contextlib.suppress(OSError):
             wrong.show()
-        _leave(2)
+        return 2
     except (click.Abort, KeyboardInterrupt):
         say("stopped")
-        _leave(130)
+        return 130
     except MlgateError as error:
         show(error)
-        _leave(error.exit_code)
+        return error.exit_code
     except BrokenPipeError:
         os._exit(3)  # whoever read our output has gone; there is nobody to tell
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            _leave(_unexpected(error))
+            return _unexpected(error)
         say(f"standard output cannot be written: {error.strerror}")
         os._exit(3)
     except Exception as error:  # noqa: BLE001  # the last door: a line, not a traceback
-        _leave(_unexpected(error))
+        return _unexpected(error)
 
 
 def say(text: str) -> None:
@@ -165,11 +207,12 @@ def _leave(code: int) -> NoReturn:
     except OSError as error:
         say(f"standard output cannot be written: {error.strerror}")
         os._exit(3)
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:  # what it could not tell is told by the exit code
+        os._exit(code)
     sys.exit(code)
-
-
-def _terminated(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _unexpected(error: Exception) -> int:

@@ -40,8 +40,8 @@ def render(
     rows = list(_stage_rows(report))
     gates = _gate_rows(report, file)
     tail = ["", f"spec `{report.spec_digest}` · confidence {report.confidence:g}"]
-    if report.profile is not None:
-        tail[-1] += f" · profile {_safe(report.profile)}"
+    if report.weakened():
+        tail[-1] += f" · asked otherwise than by the spec itself: {_safe(report.weakened())}"
     return _cut(head, [(_STAGES, rows, "stages"), (_GATES, gates, "gates")], tail, limit)
 
 

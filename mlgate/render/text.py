@@ -104,6 +104,8 @@ def _last(report: Report, paint: Paint, file: str) -> Iterator[str]:
                     yield f"{file}:{line}: {word}[{stage}/{gate.metric}]: {said}"
         elif isinstance(result, Errored):
             yield f"{file}:{report.line(stage)}: error[{stage}]: {printable(result.message)}"
+    if report.weakened():
+        yield f"asked otherwise than by the spec itself: {printable(report.weakened())}"
     counts = [gate.rank for gate in _gates(report)]
     parts = [f"{counts.count(rank)} {rank}" for rank in reversed(Outcome) if counts.count(rank)]
     tally = f" ({', '.join(parts)})" if parts else ""

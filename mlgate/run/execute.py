@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from mlgate.files import FOLDER, cannot_write
 from mlgate.machine import cores
+from mlgate.run.directory import run_directory
 from mlgate.run.plan import Key, Plan
 from mlgate.run.report import Errored, Result
-from mlgate.run.scheduler import Event, Execution, OnEvent, run_directory
+from mlgate.run.scheduler import Event, Execution, OnEvent
 from mlgate.run.store import Store
 from mlgate.stage import secrets_of
 

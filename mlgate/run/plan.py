@@ -143,6 +143,7 @@ def terms_of(plan: Plan, found: Iterable[str]) -> Terms:
         confidence=plan.spec.confidence,
         stages={node.id: node.terms for node in plan.nodes},
         left_out=tuple(node.id for node in resolve(plan.spec).nodes if node.id not in there),
+        changed=plan.spec.changed,
     )
 
 

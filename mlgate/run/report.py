@@ -164,6 +164,15 @@ class Report:
         """Which kind of stage it is."""
         return self.terms.stages[stage].uses
 
+    def weakened(self) -> str:
+        """What is asked otherwise than the spec does by itself, in words; empty if nothing is."""
+        said = [f"profile {self.profile}"] if self.profile is not None else []
+        for one in self.changed:
+            instead = "no default" if one.default is None else f"default {one.default}"
+            source = f"{one.source}, " if one.source else ""
+            said.append(f"{one.name}={one.value} ({source}{instead})")
+        return ", ".join(said)
+
     def line(self, stage: str) -> int:
         """Where the spec says what a reader of the stage's result may want to change."""
         result = self.results[stage]
@@ -178,7 +187,12 @@ class Report:
     def verdict(self) -> bytes:
         """Canonical JSON: equal bytes wherever equal evidence was judged."""
         rows = tuple(self._row(stage, cached=False) for stage in self.results)
-        return VerdictDocument(**self._head(), stages=rows, policies=()).canonical()
+        head = self._head()
+        if self.changed:  # a parameter is the same, whichever way it was given
+            head["changed"] = tuple(
+                Changed(name=one.name, value=one.value, default=one.default) for one in self.changed
+            )
+        return VerdictDocument(**head, stages=rows, policies=()).canonical()
 
     def _head(self) -> dict[str, Any]:
         head: dict[str, Any] = {

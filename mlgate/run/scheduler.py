@@ -6,17 +6,16 @@ once, so a run that is stopped, however hard, is gone on with by the next one.
 """
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -172,7 +171,10 @@ class Execution:
         _refuse_changed(read, "since the run began")
         self._refuse_altered(node, "since it was made")
         limit = seconds(node.options.timeout)
-        read_end, write_end = os.pipe()
+        try:
+            read_end, write_end = os.pipe()
+        except OSError as error:
+            raise _cannot_start(error) from None
         try:
             work = folder / "work"
             work.mkdir(parents=True)
@@ -196,11 +198,13 @@ class Execution:
                     stderr=log,
                     pass_fds=(write_end,),
                     start_new_session=True,
-                    env={**os.environ, **_QUIET},
+                    env={**_environment(), **_QUIET},
                 )
         except OSError as error:
             os.close(read_end)
-            raise cannot_write(folder, error) from None
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise cannot_write(folder, error) from None
+            raise _cannot_start(error) from None
         finally:
             os.close(write_end)
         deadline = time.monotonic() + limit
@@ -415,6 +419,28 @@ def _refuse_changed(read: Iterable[Located], when: str) -> None:
                 raise StageError(f"{path} changed {when}", hint="run it again")
 
 
+# Settings that change how Python itself runs are those of whoever called us, not a worker's.
+_NOT_A_WORKERS: Final = frozenset(
+    {"PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONSTARTUP"}
+)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _NOT_A_WORKERS}
+
+
+def _cannot_start(error: OSError) -> StageError:
+    hints = {
+        errno.EMFILE: "let it open more files: ulimit -n 1024",
+        errno.ENFILE: "the system has too many files open",
+        errno.EAGAIN: "the user has too many processes: ulimit -u",
+        errno.ENOMEM: "the system is out of memory",
+        errno.EACCES: f"may this user run {sys.executable}?",
+    }
+    hint = hints.get(error.errno or 0)
+    return StageError(f"its process cannot be started: {error.strerror}", hint=hint)
+
+
 # Libraries that a stage loads may not call home or draw progress bars.
 _QUIET: Final = {
     "DO_NOT_TRACK": "1",
@@ -498,34 +524,3 @@ def _last_line(log: Path) -> str:
     except OSError:
         return ""
     return lines[-1].strip()[:300] if lines else ""
-
-
-@contextlib.contextmanager
-def run_directory(root: Path, run: str) -> Iterator[Path]:
-    """A folder private to one run; those that dead runs left behind are removed.
-
-    A run holds a lock on its folder for as long as it lives, so a folder whose lock is free
-    belongs to nobody.
-    """
-    work = root / "work"
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        for left in work.iterdir():
-            _remove_if_dead(left)
-        folder = work / run
-        folder.mkdir()
-        lock = (folder / "lock").open("wb")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-        raise cannot_write(work, error) from None
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
-
-
-def _remove_if_dead(folder: Path) -> None:
-    with contextlib.suppress(OSError), (folder / "lock").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)

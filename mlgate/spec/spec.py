@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from mlgate import document
-from mlgate.errors import MlgateError, Position, Problem, UsageError
+from mlgate.documents import Changed
+from mlgate.errors import MlgateError, Position, Problem, UsageError, without_passwords
 from mlgate.evidence import Frozen, canonical, digest_of
 from mlgate.spec.params import TYPES, Param, Value, fits, text_of, typed
 from mlgate.spec.problems import explained, in_order, near, own_items, unwritable, validated
@@ -68,7 +69,7 @@ class Spec:
     """A spec that is understood: every block parsed, every value filled in.
 
     `file` is its name in `folder`. `digest` is of the effective spec: after extends, profile and params. `root` is the document
-    it came from, for positions.
+    it came from, for positions. `changed` are parameters that differ from their defaults.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Spec:
     root: document.Node
     profile: str | None = None
     params: Mapping[str, Value] = field(default_factory=dict)
+    changed: tuple[Changed, ...] = ()
 
     def position(self, *path: str | int) -> Position:
         """Where the value at `path` stands, e.g. `position("stages", "data", "gates", 0)`."""
@@ -155,6 +157,7 @@ class _Reader:
         # Files that were read already, each with what it extends laid under it.
         self.loaded: dict[Path, document.Mapping | None] = {}
         self.characters = 0
+        self.changed: list[Changed] = []
 
     def read(
         self, profile: str | None, given: Mapping[str, str]
@@ -169,7 +172,7 @@ class _Reader:
         root = self._with_profile(root, head, profile)
         params = self._params(root, head, given)
         names = {f"params.{k}": v for k, v in params.items() if v is not None}
-        names |= {f"env.{k}": text_of(k, self.env[k]) for k in head.env if k in self.env}
+        names |= {f"env.{k}": text_of(k, self.env[k]) for k in head.env if self.env.get(k)}
         root = self._filled(root, names, head)
         confidence = document.plain(document.find(root, ("confidence",)))
         spec = Spec(
@@ -182,6 +185,7 @@ class _Reader:
             root=root,
             profile=profile,
             params={k: v for k, v in params.items() if v is not None},
+            changed=tuple(self.changed),
         )
         return spec, self._sorted()
 
@@ -339,12 +343,16 @@ class _Reader:
                 raise UsageError(f"there is no parameter {name!r}", hint=hint)
         values: dict[str, Value | None] = {}
         for name, param in head.params.items():
-            text = given.get(name, self.env.get(f"MLGATE_PARAM_{name.upper()}"))
+            variable = f"MLGATE_PARAM_{name.upper()}"
+            text = given.get(name, self.env.get(variable) or None)
             values[name] = param.default if text is None else typed(name, text, param)
             if text is None and not fits(param.default, param):
                 at = document.find(root, ("params", name, "default")).position
                 message = f"default: should be {TYPES[param.type]}, as its type says"
                 self.problems.append(Problem("MG106", message, at))
+            if text is not None and values[name] != param.default:
+                source = "--set" if name in given else variable
+                self.changed.append(_changed(name, source, text, param.default))
         return values
 
     def _filled(
@@ -410,6 +418,15 @@ class _Reader:
         assert isinstance(effective, dict)
         dropped = ("profiles", "extends", "params", "env", "description")
         return digest_of(canonical({k: v for k, v in effective.items() if k not in dropped}))
+
+
+def _changed(name: str, source: str, value: str, default: Value | None) -> Changed:
+    written = None if default is None else without_passwords(text_of_value(default))
+    return Changed(name=name, source=source, value=without_passwords(value), default=written)
+
+
+def text_of_value(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _project(folder: Path) -> Path:
