@@ -212,6 +212,8 @@ def _leave(code: int) -> NoReturn:
             sys.stderr.flush()
     except OSError:  # what it could not tell is told by the exit code
         os._exit(code)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the answer is out: it stays what it is
     sys.exit(code)
 
 
