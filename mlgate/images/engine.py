@@ -10,6 +10,7 @@ Needs the docker SDK (`mlgate[slim]`): whoever imports this says so when it is m
 import contextlib
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +40,8 @@ def connect(timeout: float = 600.0) -> Any:
     Raises `NoEngine`.
     """
     where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if where.startswith("unix://") and not _answers(where.removeprefix("unix://")):
+        raise NoEngine(f"no Docker Engine answers at {where}", hint=_START)
     try:
         client = docker.DockerClient.from_env(version="auto", timeout=timeout)
     except docker.errors.DockerException as error:
@@ -113,6 +116,16 @@ def version(client: Any) -> str:
     with engine_errors("tell its version"):
         about = client.version()
     return f"{about.get('Version', 'unknown')} (API {client.api._version})"
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens: the SDK leaves its socket open when nobody does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def _has_tag(name: str) -> bool:

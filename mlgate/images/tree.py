@@ -172,6 +172,7 @@ def _inside(name: str, index: int) -> str:
 def _put(
     tree: Tree, names: dict[tuple[int, int], int], index: int, path: str, member: tarfile.TarInfo
 ) -> None:
+    _ensure_folders(tree, index, path)
     entry = _entry(tree, index, path, member)
     before = tree.entries.get(path)
     if before is not None and not (before.kind == entry.kind == "folder"):
@@ -182,6 +183,16 @@ def _put(
         if entry.content not in names:
             tree.total += entry.size
         names[entry.content] = names.get(entry.content, 0) + 1
+
+
+def _ensure_folders(tree: Tree, index: int, path: str) -> None:
+    """Folders that a layer goes without naming."""
+    folder = posixpath.dirname(path)
+    while folder != "/" and folder not in tree.entries:
+        header = tarfile.TarInfo(folder[1:])
+        header.type, header.mode = tarfile.DIRTYPE, 0o755
+        tree.entries[folder] = Entry(folder, "folder", 0, index, index, -1, "", header)
+        folder = posixpath.dirname(folder)
 
 
 def _entry(tree: Tree, index: int, path: str, member: tarfile.TarInfo) -> Entry:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -171,7 +172,7 @@ class Container:
         options: dict[str, Any] = {
             "network_mode": setup.network,
             "environment": {name: filled(text) for name, text in setup.env.items()},
-            "labels": {_LABEL: "1"},
+            "labels": {_LABEL: str(os.getpid())},
             "detach": True,
             "volumes": {
                 str(here): {"bind": inside, "mode": "rw" if writable else "ro"}

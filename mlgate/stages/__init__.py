@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mlgate.stage import Stage
-from mlgate.stages import benchmark, evaluate, quantize, validate
+from mlgate.stages import benchmark, evaluate, quantize, slim, validate
 
 STAGES: Final[Mapping[str, Stage[Any]]] = {
-    stage.uses: stage for stage in (validate.STAGE, evaluate.STAGE, quantize.STAGE, benchmark.STAGE)
+    stage.uses: stage
+    for stage in (validate.STAGE, evaluate.STAGE, quantize.STAGE, benchmark.STAGE, slim.STAGE)
 }
 
 

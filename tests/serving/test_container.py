@@ -38,7 +38,9 @@ def base(client: Any) -> str:
 
 
 def _owned(client: Any) -> int:
-    return len(client.containers.list(all=True, filters={"label": "io.mlgate.owned"}))
+    return len(
+        client.containers.list(all=True, filters={"label": f"io.mlgate.owned={os.getpid()}"})
+    )
 
 
 def test_a_container_is_awaited_asked_and_taken_away(client: Any, base: str) -> None:
