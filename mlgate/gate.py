@@ -124,7 +124,7 @@ class Gate(Frozen):
         None, description="Largest rise above the reference: a number, or a percentage of it."
     )
     confidence: float | None = Field(
-        None, gt=0, lt=1, description="Confidence of the interval; default: the spec's."
+        None, ge=0.5, lt=1, description="Confidence of the interval; default: the spec's."
     )
     severity: Severity = Field("fail", description="`warn`: a failure is shown, and may ship.")
     on_inconclusive: Literal["extend", "fail", "warn"] = Field(

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,6 @@ _LENGTH: Final = rb"(?:[\x00-\x7f]|[\x80-\xff][\x00-\x7f])"
 _LOCATION: Final = re.compile(
     rb"\x6a" + _LENGTH + rb"\x0a\x08location\x12(" + _LENGTH + rb")", re.DOTALL
 )
-_LARGEST_GRAPH: Final = 1 << 28  # bytes; weights that lie beside a model are not in it
 
 
 def location(source: Input, folder: Path) -> str:
@@ -63,15 +63,18 @@ def _refuse_other_kind(source: Input, path: Path) -> None:
         )
 
 
-def files(location: str) -> tuple[Path, ...]:
-    """The local files behind a location, sorted. Raises `StageError` where there are none."""
+def files(location: str, *, model: bool = False) -> tuple[Path, ...]:
+    """The local files behind a location, sorted. Raises `StageError` where there are none.
+
+    `model`: it is read as a model, whatever it is called, so its weights belong to it.
+    """
     try:
-        return _files(location)
+        return _files(location, model=model)
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise StageError(f"{location[:200]} cannot be read: {error.strerror}") from None
 
 
-def _files(location: str) -> tuple[Path, ...]:
+def _files(location: str, *, model: bool) -> tuple[Path, ...]:
     if glob.has_magic(location) and not Path(location).exists():
         found = [Path(name) for name in glob.glob(location, recursive=True)]
         found = [path for path in found if path.is_file()]
@@ -89,7 +92,8 @@ def _files(location: str) -> tuple[Path, ...]:
         raise StageError(f"{location} does not exist", hint=hint)
     if not path.is_file():  # reading a pipe or a device may never end
         raise StageError(f"{location} is no regular file")
-    return (path, *sorted(_external_data(path)))
+    is_model = model or path.suffix == ".onnx"
+    return (path, *(sorted(_external_data(path)) if is_model else ()))
 
 
 def _hidden(path: Path) -> bool:
@@ -101,11 +105,11 @@ def _external_data(path: Path) -> Iterator[Path]:
 
     Raises `StageError` for one that is not there, or that lies outside the model's folder.
     """
-    if path.suffix != ".onnx":
-        return
     named: set[str] = set()
-    if path.stat().st_size <= _LARGEST_GRAPH:
-        named = set(_locations(path.read_bytes()))
+    if path.stat().st_size:
+        # Weights that lie beside a model are not in it, but one without any beside may be large.
+        with open_regular(path) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as graph:
+            named = set(_locations(graph))
     for name in sorted(named):
         yield _weights(path, name)
     for name in (f"{path.name}.data", f"{path.name}_data"):
@@ -130,7 +134,7 @@ def _weights(model: Path, name: str) -> Path:
     return file
 
 
-def _locations(model: bytes) -> Iterator[str]:
+def _locations(model: bytes | mmap) -> Iterator[str]:
     """Where the tensors of a serialised model say that their values lie.
 
     A `StringStringEntryProto` is its key and its value, each a tag, a length and the text
@@ -205,7 +209,7 @@ class DigestCache:
         where = location(source, folder)
         if _is_url(where):
             return Located(where, _of_url(where))
-        found = files(where)
+        found = files(where, model=source.kind == "model")
         _refuse_stand_ins(found)
         rows = [(path, *self._digests.of(path)) for path in found]
         marks = tuple((str(path), mark) for path, _, mark in rows)
@@ -226,7 +230,9 @@ def marks_now(located: Located) -> tuple[tuple[str, Mark], ...]:
     if not located.marks:  # a URL, a database
         return ()
     try:
-        return tuple((str(path), mark_of(path)) for path in files(located.location))
+        one = Path(located.location).is_file()
+        found = located.files if one else files(located.location)
+        return tuple((str(path), mark_of(path)) for path in found)
     except (StageError, OSError):
         return ()
 

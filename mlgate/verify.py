@@ -30,7 +30,7 @@ from mlgate.run.report import Errored, Found, Ran, Report, Seen, Skipped, judge
 from mlgate.run.verdict import Record, content, parsed, sha256
 from mlgate.sources import DigestCache
 from mlgate.spec.spec import Spec
-from mlgate.stage import FileInput
+from mlgate.stage import DataInput, Input, ModelInput
 from mlgate.stages import STAGES
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -374,7 +374,9 @@ def _known(
     found = []
     refusals = []
     for name in artifacts:
-        digest = _digest(name)
+        digests = _digests(name)
+        # A model with its weights is known by all of its files; a file, by its own bytes.
+        digest = next((d for d in digests if tuple(_roles(d, evidence))), digests[0])
         approved = tuple(_roles(digest, evidence))
         found.append(Known(name, digest, approved))
         if not approved:
@@ -416,19 +418,20 @@ def _unknown(name: str, digest: str, evidence: Mapping[str, Evidence]) -> Refusa
     return Refusal("MG405", message, "its content differs from everything that was judged")
 
 
-def _digest(artifact: str) -> str:
-    """As inputs have them: a model with the weights beside it, a folder with all of its files."""
+def _digests(artifact: str) -> tuple[str, ...]:
+    """As inputs have them: a folder with all of its files, a model with the weights beside it."""
     if _DIGEST.fullmatch(artifact):
-        return artifact
+        return (artifact,)
     path = Path(artifact).absolute()  # never a URL
+    cache = DigestCache(path / "no memory", 0)
+    kinds: tuple[Input, ...] = (ModelInput(path=str(path)), DataInput(path=str(path)))
+    if path.is_dir():
+        kinds = kinds[1:]
     try:
-        digest = (
-            DigestCache(path / "no memory", 0).located(FileInput(path=str(path)), Path()).digest
-        )
+        digests = [cache.located(kind, Path()).digest for kind in kinds]
     except (StageError, OSError, ValueError) as error:
         why = f"{artifact} cannot be read"
         if isinstance(error, StageError):
             why = error.message.replace(str(path), artifact)
         raise StoreError(why, hint="give paths of files, or sha256:DIGEST") from None
-    assert digest is not None
-    return digest
+    return tuple(dict.fromkeys(digest for digest in digests if digest is not None))

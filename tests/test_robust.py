@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from mlgate.evidence import canonical
+from mlgate.sources import DigestCache
+from mlgate.stage import ModelInput
 from tests.projects import Heard, mlgate, probe, run, stages, tree
 
 BETWEEN = (
@@ -418,3 +420,67 @@ def test_r32_a_lost_pointer_loses_no_record(tmp_path: Path, kind: str) -> None:
         latest.write_text(f"runs/{name}\n")
     for command in ("verify", "judge"):
         assert mlgate(command, cwd=folder).returncode == 0
+
+
+def test_r22_a_confidence_below_a_half_is_no_confidence(tmp_path: Path) -> None:
+    spec = SPEC.replace("failed, max: 0}", "failed, max: 0, confidence: 0.001}")
+    code, said = lint(tmp_path, spec)
+    assert (code, "mlgate.yaml:9:63: error[MG107]" in said) == (2, True), said
+    assert lint(tmp_path, SPEC + "confidence: 0.3\n")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("gate", "why"),
+    [
+        ("metric: accuracy, compared_to: source, max_drop: 99.999%", "a fall by as much passes"),
+        ("metric: accuracy, compared_to: source, max_drop: 0.9", "half of all that there is"),
+        ("metric: size_ratio, max: 1e9", "never that large"),
+        ("metric: trials, min: 0", "never below 0"),
+    ],
+)
+def test_r33_a_gate_that_no_model_can_miss_is_warned_about(
+    tmp_path: Path, gate: str, why: str
+) -> None:
+    spec = f"""
+version: 1
+name: s
+stages:
+  int8:
+    uses: quantize
+    model: m.onnx
+    calibration: d.parquet
+    evaluation: {{dataset: d.parquet, label: y}}
+    gates: [{{{gate}}}]
+"""
+    code, said = lint(tmp_path, spec)
+    assert code == 0, said
+    assert f"warning: {gate.split()[1][:-1]}: " in said
+    assert why in said
+
+
+def test_r34_without_its_spec_nothing_is_verified_unasked(tmp_path: Path) -> None:
+    folder = good(tmp_path)
+    assert mlgate("check", ".", cwd=folder).returncode == 0
+    (folder / "mlgate.yaml").unlink()
+    done = mlgate("verify", "d.csv", cwd=folder)
+    assert (done.returncode, "--verdict .mlgate/latest" in done.stderr) == (2, True)
+    assert mlgate("verify", "d.csv", "--verdict", ".mlgate/latest", cwd=folder).returncode == 0
+
+
+@pytest.mark.usefixtures("fake_stages")
+@pytest.mark.parametrize("name", ["m.model", "m.onnx"])
+def test_r5_weights_beside_a_model_are_part_of_it_whatever_it_is_called(
+    tmp_path: Path, name: str
+) -> None:
+    """A serialised entry of external data, as onnx.proto has it, and the file that it names."""
+    entry = b"\x0a\x08location\x12\x0bweights.bin"
+    model = tmp_path / name
+    model.write_bytes(b"graph" + b"\x6a" + bytes([len(entry)]) + entry)
+    weights = tmp_path / "weights.bin"
+    found = []
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        located = DigestCache(tmp_path / "memory", 0).located(ModelInput(path=str(model)), tmp_path)
+        assert located.files == (model, weights)
+        found.append(located.digest)
+    assert found[0] != found[1]

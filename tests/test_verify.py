@@ -407,10 +407,10 @@ def test_a_folder_is_known_by_all_of_its_files(runs: Runs) -> None:
     for name in ("a", "b"):
         (runs.folder / "parts" / name).write_text(name)
     from mlgate.sources import DigestCache
-    from mlgate.stage import FileInput
+    from mlgate.stage import DataInput
 
     digest = (
-        DigestCache(runs.folder / "none", 0).located(FileInput(path="parts"), runs.folder).digest
+        DigestCache(runs.folder / "none", 0).located(DataInput(path="parts"), runs.folder).digest
     )
     assert digest is not None
 

@@ -13,6 +13,7 @@ from mlgate.documents import ProblemsDocument
 from mlgate.errors import Problem, SpecError, StageError
 from mlgate.run.plan import resolve
 from mlgate.sources import files, location
+from mlgate.spec.lint import warnings
 from mlgate.spec.problems import near
 from mlgate.spec.spec import Spec, locate
 from mlgate.stage import inputs_of
@@ -31,7 +32,7 @@ def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], f
         loaded = read_spec(spec, profile, settings)
         if wrong := problems(resolve(loaded, include_deploys=True)):
             raise SpecError(placed(wrong, locate(spec)))
-        notes = placed(tuple(_absent(loaded)), locate(spec))
+        notes = placed((*warnings(loaded), *_absent(loaded)), locate(spec))
     if form == "json":
         found = ProblemsDocument(problems=(), warnings=rows(notes))
         click.echo(found.printed(), nl=False)
@@ -58,7 +59,7 @@ def _absent(spec: Spec) -> Iterator[Problem]:
             if source.path is None or "://" in source.path:
                 continue
             try:
-                files(location(source, spec.folder))
+                files(location(source, spec.folder), model=source.kind == "model")
             except StageError as error:
                 message = error.message.replace(f"{spec.folder}/", "")
                 beside = (spec.folder / source.path).parent

@@ -104,7 +104,11 @@ def _spec(
     spec: Path | None, profile: str | None, settings: tuple[str, ...], *, elsewhere: bool
 ) -> Spec | None:
     """The spec to compare with: the one beside the run, or the one that is named."""
-    if spec is None and (elsewhere or not Path(FILE).exists()):
+    if spec is None and not elsewhere and not Path(FILE).exists():
+        # A gate that nobody can read any more approves nothing without being asked to.
+        hint = "--spec FILE, or of the record alone: --verdict .mlgate/latest"
+        raise UsageError(f"there is no {FILE} here that the verdict could be of", hint=hint)
+    if spec is None and elsewhere:
         if settings:
             raise UsageError("there is no spec to give parameters to", hint="add --spec")
         return None

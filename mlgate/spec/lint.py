@@ -1,8 +1,10 @@
 """What only the whole spec can tell: references, circles, and metrics that nobody measures."""
 
+import math
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Final
 
 from mlgate.errors import Position, Problem, SpecError
 from mlgate.gate import Gate
@@ -189,3 +191,43 @@ def _never(key: str, value: float, most: float) -> str | None:
     if key in ("min", "equals"):
         return "can never pass" if value > most else None
     return "can never fail" if value >= most else None
+
+
+# Who allows a fall or a rise by so much, in percent, allows a worse model.
+_LARGE_CHANGE: Final = {"max_drop": 50.0, "max_increase": 500.0}
+_LARGE_RATIO: Final = 10.0
+_NEVER_NEGATIVE: Final = frozenset({"count", "B", "ms", "qps"})
+
+
+def warnings(spec: Spec) -> Iterator[Problem]:
+    """Gates that hardly any model can miss: each is legal, and protects nothing."""
+    for name, options in spec.stages.items():
+        for index, gate in enumerate(options.gates):
+            metric = _metric(gate.metric, STAGES[options.uses].metrics)
+            if metric is None:
+                continue
+            for key, why in _idle(gate, metric):
+                at = spec.position("stages", name, "gates", index, key)
+                message = f"{gate.metric}: {key}: {getattr(gate, key)} decides nothing: {why}"
+                yield Problem("", message, at, "state a limit that a bad model misses")
+
+
+def _idle(gate: Gate, metric: Metric) -> Iterator[tuple[str, str]]:
+    """Limits that nothing misses, and why."""
+    for key, most in _LARGE_CHANGE.items():
+        limit = getattr(gate, key)
+        if limit is None:
+            continue
+        quantity = Quantity.parse(limit)
+        if quantity.unit == "%" and quantity.number >= most:
+            change = "fall" if key == "max_drop" else "rise"
+            yield key, f"a {change} by as much passes"
+        half = math.inf if metric.maximum is None else metric.maximum / 2
+        if quantity.unit != "%" and key == "max_drop" and quantity.within(metric.unit) >= half:
+            yield key, "half of all that there is may be lost"
+    lowest = math.inf if gate.min is None else Quantity.parse(gate.min).within(metric.unit)
+    if metric.unit in _NEVER_NEGATIVE and lowest <= 0:
+        yield "min", "it is never below 0"
+    highest = 0.0 if gate.max is None else Quantity.parse(gate.max).within(metric.unit)
+    if metric.name.endswith("ratio") and highest >= _LARGE_RATIO:
+        yield "max", "it is a ratio, and never that large"

@@ -30,7 +30,7 @@ STAGE_NAME: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 class Profile(Frozen):
     """Changes that `--profile NAME` makes: maps merge, everything else is replaced."""
 
-    confidence: float | None = Field(None, gt=0, lt=1)
+    confidence: float | None = Field(None, ge=0.5, lt=1)
     stages: dict[str, dict[str, Any]] = {}
     description: str = ""
 
@@ -54,7 +54,7 @@ class Head(Frozen):
         description="Local files that this one builds on; where they differ, the last one holds.",
     )
     confidence: float = Field(
-        0.95, gt=0, lt=1, description="Confidence of every interval a gate looks at."
+        0.95, ge=0.5, lt=1, description="Confidence of every interval a gate looks at."
     )
     params: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Param] = {}
     env: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = Field(
