@@ -24,6 +24,7 @@ from mlgate.documents import (
 from mlgate.errors import StageError, StoreError
 from mlgate.evidence import Evidence, digest_of
 from mlgate.gate import Outcome
+from mlgate.provenance.reasons import COULD_NOT_CHECK
 from mlgate.run import record as runs
 from mlgate.run.plan import resolve, terms_of
 from mlgate.run.report import Errored, Found, Ran, Report, Seen, Skipped, judge
@@ -83,7 +84,10 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        return 0 if self.verified else 1
+        if self.verified:
+            return 0
+        # Not found is not found wrong.
+        return 3 if all(refusal.code in COULD_NOT_CHECK for refusal in self.refusals) else 1
 
     def document(self) -> VerificationDocument:
         """The answer as JSON: `mlgate/verification/v1`."""

@@ -579,7 +579,7 @@ def test_exit_codes_and_words(call: Call, runs: Runs) -> None:
     done = call()
     assert done.exit_code == 0
     assert "the record alone, no file" in done.output
-    assert "unsigned: proves that these fit each other, not who made them" in done.output
+    assert "who made them is not proven: give --policy or --key" in done.output
     done = call("a.bin", "mlgate.yaml")
     assert done.exit_code == 1
     assert "a.bin: data.file, other.file" in done.output

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "run": "Run one stage, as a CI job does: results come from and go to a folder.",
     "judge": "Recompute a stored run's verdict from its evidence alone.",
     "verify": "Say whether exactly these files were approved, and whether the evidence still says so.",
+    "sign": "Sign a finished run: what was made of what, which gates held, and the verdict.",
     "report": "Render a stored run again, in another format.",
     "diff": "Put two runs side by side.",
     "history": "Show a metric over the stored runs.",

@@ -7,6 +7,7 @@ import click
 
 from mlgate.error_codes import CODES, EXITS
 from mlgate.errors import UsageError
+from mlgate.provenance.reasons import REASONS
 from mlgate.spec.problems import near
 from mlgate.stage import Metric, Stage
 from mlgate.stages import STAGES
@@ -34,6 +35,8 @@ def _explained(what: str) -> str:
     if what.upper() in CODES:
         code = CODES[what.upper()]
         return f"{what.upper()}: {code.title}\n\n{textwrap.fill(code.explanation, 80)}"
+    if what in REASONS:
+        return f"{what}\n\n{textwrap.fill(REASONS[what], 80)}"
     if what.isdigit() and int(what) in EXITS:
         return f"exit code {what}\n\n{textwrap.fill(EXITS[int(what)], 80)}"
     if what in STAGES:

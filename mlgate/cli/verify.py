@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -32,6 +33,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--profile", envvar="MLGATE_PROFILE", help="The profile that may be applied.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As for the run.")
 @click.option("--params", envvar="MLGATE_PARAMS", help="The same, as a JSON object of strings.")
+@click.option("--policy", type=_PATH, help="Whom to believe: a YAML file; see docs/provenance.md.")
+@click.option("--key", type=_PATH, help="The one public key to believe, instead of a policy.")
 @click.option(
     "--format",
     "form",
@@ -50,6 +53,8 @@ def command(
     profile: str | None,
     settings: tuple[str, ...],
     params: str | None,
+    policy: Path | None,
+    key: Path | None,
     form: str,
 ) -> None:
     """Say whether exactly these files were approved, and whether the evidence still says so.
@@ -57,8 +62,8 @@ def command(
     An ARTIFACT is a file, or sha256:DIGEST. Without any, only the run's record is verified: every
     piece of evidence has its digest, judging it again gives the same verdict, each stage was
     measured on what the one before it made, and the spec is the same. Exit code 1 when anything
-    is refused; mlgate explain MG405 says more about a reason. Nothing is signed yet: this proves
-    that files, evidence and verdict fit each other, not who made them.
+    is refused, 3 when what had to be looked at is not there; mlgate explain MG405 says more about a
+    reason. With --policy or --key, the run's attestations have to prove who made all of it.
     """
     with errors_as_json(form == "json"):
         wanted = _artifacts(artifacts)
@@ -67,6 +72,7 @@ def command(
             spec, profile, (*settings, *given_params(params)), elsewhere=verdict is not None
         )
         found = verify(record, wanted, spec=own, profile=profile or None)
+        found = _signed(record, found, policy, key)
     if form == "json":
         click.echo(found.document().printed(), nl=False)
     elif form == "github":
@@ -74,6 +80,21 @@ def command(
     else:
         click.echo("\n".join(_lines(found)))
     ctx.exit(found.exit_code)
+
+
+def _signed(
+    record: Record, found: Verification, policy: Path | None, key: Path | None
+) -> Verification:
+    """The same, with what the run's attestations prove to whoever is asked to believe them."""
+    if policy is not None and key is not None:
+        raise UsageError("give --policy or --key, not both")
+    if policy is None and key is None:
+        return found
+    from mlgate.provenance import trust  # noqa: PLC0415  # only this pays for cryptography
+    from mlgate.sign import verify_signed  # noqa: PLC0415
+
+    trusted = trust.read(policy) if policy is not None else trust.of_key(key or Path())
+    return verify_signed(record, found, trusted, now=datetime.now(UTC))
 
 
 def _artifacts(named: tuple[str, ...]) -> tuple[str, ...]:
@@ -135,7 +156,8 @@ def _lines(found: Verification) -> Iterator[str]:
     what = _count(len(found.artifacts), "file") if found.artifacts else "the record alone, no file"
     word = "VERIFIED" if found.verified else "REFUSED"
     yield f"{word}  {printable(found.name)} ({what})"
-    yield "unsigned: proves that these fit each other, not who made them"
+    if not found.signed:
+        yield "who made them is not proven: give --policy or --key"
 
 
 def _count(number: int, noun: str) -> str:

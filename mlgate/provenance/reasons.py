@@ -7,7 +7,7 @@ from typing import Final
 from mlgate.errors import MlgateError
 
 # What could not be looked at is not what was found wrong: exit code 3, not 1.
-_COULD_NOT_CHECK: Final = frozenset({"attestation-not-found", "artifact-unreadable", "log-absent"})
+COULD_NOT_CHECK: Final = frozenset({"attestation-not-found", "artifact-unreadable", "log-absent"})
 
 REASONS: Final = {
     # How bytes are written
@@ -142,7 +142,7 @@ class Refused(MlgateError):
     @property
     def could_not_check(self) -> bool:
         """Nothing was found wrong: what had to be looked at is not there."""
-        return self.reason in _COULD_NOT_CHECK
+        return self.reason in COULD_NOT_CHECK
 
 
 @contextmanager
