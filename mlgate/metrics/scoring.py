@@ -66,9 +66,9 @@ class Scoring:
         """The same, and only what gates look at."""
         return replace(self, only_wanted=True)
 
-    def gated_by(self, names: frozenset[str]) -> "Scoring":
-        """The same, and only those metrics."""
-        return replace(self, wanted=names, only_wanted=True, custom=())
+    def also_at(self, confidences: Sequence[float]) -> "Scoring":
+        """The same, with intervals at these confidences too."""
+        return replace(self, confidences=(*self.confidences, *confidences))
 
     def foreseeing(self, factor: float) -> "Scoring":
         """The same, for `factor` times as many samples."""
@@ -256,7 +256,7 @@ def level(
     why = _why_not(name, spread, n, within)
     if why:
         return unmeasured(name, why, labels=labels)
-    bounds = _bounds(scoring, spread, within, linear.reach)
+    bounds = _bounds(scoring, spread, within, linear.reach if within is None else 0.0)
     return measured(name, linear.value, labels=labels, bounds=bounds, n=n)
 
 

@@ -67,9 +67,13 @@ class Linear:
     @property
     def reach(self) -> float:
         """How far a row's own number is from zero or from the value, at most; 1 where all are 0."""
-        felt = self.leverage > 0
-        apart = np.abs(self.influence[felt]) / self.leverage[felt]
-        return max(abs(self.value), float(apart.max(initial=0.0))) or 1.0
+        apart = np.divide(
+            self.influence,
+            self.leverage,
+            out=np.zeros_like(self.influence),
+            where=self.leverage > 0,
+        )
+        return max(abs(self.value), float(np.abs(apart).max(initial=0.0))) or 1.0
 
 
 def mean(values: Floats) -> Linear:
@@ -127,22 +131,24 @@ class Spread:
         if clusters is not None and len(clusters):
             influence = np.bincount(clusters, influence).astype(np.float64)
             leverage = np.bincount(clusters, leverage).astype(np.float64)
-        weight = float(leverage @ leverage)
+        # Sums in one order on every machine, which a product of vectors by BLAS is not.
+        weight = float(np.sum(leverage * leverage))
         if not weight or not math.isfinite(linear.value):
             return cls(math.nan, math.nan, 0.0)
         units = 1 / weight
-        square = float(influence @ influence)
+        squares = influence * influence
+        square = float(np.sum(squares))
         skewness = 0.0  # of what varies; a spread of rounding errors has none
         if square > 1e-200:
-            cube = float((influence * influence) @ influence)
+            cube = float(np.sum(squares * influence))
             skewness = cube / square**1.5 * math.sqrt(units)
-        apart = influence[leverage > 0] / leverage[leverage > 0]
+        apart = np.divide(influence, leverage, out=np.zeros_like(influence), where=leverage > 0)
         return cls(
             linear.value,
             square * units,
             units,
-            below=min(float(apart.min()), 0.0),
-            above=max(float(apart.max()), 0.0),
+            below=float(apart.min(initial=0.0)),
+            above=float(apart.max(initial=0.0)),
             skewness=skewness,
             excess=linear.excess,
             lack=linear.lack,

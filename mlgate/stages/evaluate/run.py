@@ -30,7 +30,7 @@ from mlgate.stages.evaluate.endpoint import answers_of_endpoint
 from mlgate.stages.evaluate.flips import flipped
 from mlgate.stages.evaluate.onnx_model import Outputs, classes_of_outputs, outputs_of_model
 from mlgate.stages.evaluate.results.measuring import measure_results
-from mlgate.stages.evaluate.slices import SLICED, across_slices, slice_count
+from mlgate.stages.evaluate.slices import across_slices, bounded_at, shared_levels
 from mlgate.stages.evaluate.spec import Answerer, Evaluate
 from mlgate.stages.evaluate.tables import Truth, read_table, read_truth
 
@@ -48,10 +48,7 @@ def measure(job: Job[Evaluate]) -> Measured:
     scoring = _scoring(job, seen, classes)
     _refuse_misfits(scoring, seen)
     job.tell(Progress("scoring"))
-    found: list[Row] = list(score(scoring, seen))
-    if seen.slices:
-        shared = score(scoring.gated_by(SLICED).spending(1 / slice_count(found)), seen)
-        found += across_slices(found, shared)
+    found = _scored(scoring, seen)
     found.append(measured("rows", len(truth), unit="count"))
     details: dict[str, JsonValue] = {"classes": list(classes), **drawn(scoring, seen)}
     if seen.source is not None and options.task == "classification" and seen.labels is not None:
@@ -59,6 +56,17 @@ def measure(job: Job[Evaluate]) -> Measured:
         found += changes
         details["flipped"] = listed
     return _measured(found, details)
+
+
+def _scored(scoring: Scoring, seen: Seen) -> list[Row]:
+    """All metrics, and slices against each other: their bounds come from the same pass."""
+    if not seen.slices:
+        return list(score(scoring, seen))
+    shared = shared_levels(seen.slices, scoring.confidences)
+    both = score(scoring.also_at(tuple(shared.values())), seen)
+    found = [bounded_at(row, {level: level for level in scoring.confidences}) for row in both]
+    strict = [bounded_at(row, shared) for row in both]
+    return [*found, *across_slices(found, strict)]
 
 
 def _seen(job: Job[Evaluate], truth: Truth) -> tuple[Seen, tuple[str, ...]]:

@@ -6,14 +6,19 @@ where that is what they say.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlgate.evidence import Bounds, Comparison, Measurement, measured
 from mlgate.metrics.scoring import Row
 
 # Only of what a larger number is better, so that "worst" has one meaning.
+Array = NDArray[Any]
+
 SLICED: Final = frozenset(
     {"accuracy", "balanced_accuracy", "f1_macro", "exact_match", "recall", "f1", "auroc"}
 )
@@ -32,13 +37,29 @@ class Group:
         return found if self.kind is None else {**found, "class": self.kind}
 
 
-def slice_count(rows: Sequence[Row]) -> int:
-    """Slices of the column that has most of them: what an error is shared among."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        if "slice" in row.labels:
-            found[row.labels["slice"].split("=", 1)[0]].add(row.labels["slice"])
-    return max((len(slices) for slices in found.values()), default=1)
+def shared_levels(slices: Mapping[str, Array], confidences: Sequence[float]) -> dict[float, float]:
+    """The confidence at which one slice is bounded, so that all of a column hold at the key's.
+
+    The error is shared among the slices of the column that has most of them (Bonferroni).
+    """
+    most = max((len(np.unique(values)) for values in slices.values()), default=1)
+    return {confidence: 1 - (1 - confidence) / most for confidence in confidences}
+
+
+def bounded_at(row: Row, levels: Mapping[float, float]) -> Row:
+    """The row with the bounds at `levels` alone, each told as of the confidence that is its key."""
+
+    def told(bounds: Sequence[Bounds]) -> tuple[Bounds, ...]:
+        found = {bound.confidence: bound for bound in bounds}
+        return tuple(
+            found[level].model_copy(update={"confidence": confidence})
+            for confidence, level in levels.items()
+            if level in found
+        )
+
+    if isinstance(row, Measurement):
+        return row.model_copy(update={"bounds": told(row.bounds)})
+    return row.model_copy(update={"difference": told(row.difference), "ratio": told(row.ratio)})
 
 
 def across_slices(rows: Sequence[Row], shared: Sequence[Row]) -> Iterator[Row]:
