@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -68,7 +68,8 @@ def keep(
 ) -> Checked:
     """The report of what was found, and its record on disk under the name `run`."""
     root = plan.spec.folder / FOLDER
-    report = judge(terms_of(plan, found), found)
+    day = started.astimezone(UTC).date().isoformat()
+    report = judge(terms_of(plan, found, day=day), found)
     written = record.described(plan, report, run, started=started, ended=ended)
     checked = Checked(report, root / "runs" / run, plan.spec.file, record.about(written))
     record.write(root, checked, written, rendered(checked))

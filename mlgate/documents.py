@@ -8,10 +8,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from mlgate.evidence import Comparison, Digest, Frozen, Labels, canonical
 from mlgate.gate import Gate, GateResult, Word
+from mlgate.policy.rules import Policies, RuleRow
 
 
 class Document(Frozen):
@@ -108,7 +109,8 @@ class _Judged(Document):
     left_out: tuple[str, ...] = ()
     changed: tuple[Changed, ...] = ()
     stages: tuple[StageRow, ...]
-    policies: tuple[JsonValue, ...]
+    policies: tuple[RuleRow, ...]
+    day: str | None = None
 
 
 class ReportDocument(_Judged):
@@ -181,6 +183,7 @@ class RunDocument(Document):
     ended: str | None = None
     host: str | None = None
     hardware: dict[str, str] = {}
+    policies: Policies | None = None
     mlgate: str | None = None
     python: str | None = None
     stages: tuple[RunStage, ...]

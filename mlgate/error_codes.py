@@ -117,6 +117,27 @@ CODES: Final = {
         "text that the CI system would replace",
         "Tekton replaces $(…) and Pipelines-as-Code {{…}} wherever they stand, in names too.",
     ),
+    "MG501": Code(
+        "a policy that is not there",
+        "policies: and waivers: name files from the spec's folder, patterns, or a set that mlgate "
+        "ships: baseline, production, regulated. What names nothing would ask nothing.",
+    ),
+    "MG502": Code(
+        "a rule that cannot be judged",
+        "The expression is CEL over spec and report, checked before it runs: fields and types are "
+        "those in docs/policies.md. Numbers are written with a point: 12.0.",
+    ),
+    "MG503": Code(
+        "a waiver that waives nothing",
+        "A waiver names a rule that some policy has, once, with owner, reason, ticket and the last "
+        "day on which it holds: 2026-12-31. A day that is none counts as over.",
+    ),
+    "MG504": Code("two rules of one name", "Waivers and reports name rules: give each its own."),
+    "MG505": Code(
+        "a rule that never fails",
+        "It would be green whatever is found. list.all(…) holds for an empty list; … || true "
+        "always holds, for CEL absorbs errors.",
+    ),
     "MG401": Code(
         "evidence that is not there",
         "mlgate verify did not find a piece of evidence that the verdict names. What nobody can "

@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import Final
 
-_PACKAGED: Final = Path(__file__).parent / "templates"
-_CHECKOUT: Final = Path(__file__).parent.parent / "templates"
 
-TEMPLATES: Final = _PACKAGED if _PACKAGED.exists() else _CHECKOUT
+def _shipped(name: str) -> Path:
+    packaged = Path(__file__).parent / name
+    return packaged if packaged.exists() else Path(__file__).parent.parent / name
+
+
+TEMPLATES: Final = _shipped("templates")
+POLICIES: Final = _shipped("policies")

@@ -343,7 +343,7 @@ def _judged(
         stages[node.id] = (
             replace(terms, gate_lines=stood) if len(stood) == len(terms.gates) else terms
         )
-    return judge(replace(terms_of(plan, found), stages=stages), found)
+    return judge(replace(terms_of(plan, found, day=verdict.day), stages=stages), found)
 
 
 def _as_recorded(record: Record, evidence: Mapping[str, Evidence]) -> Report:

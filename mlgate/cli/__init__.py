@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "report": "Render a stored run again, in another format.",
     "diff": "Put two runs side by side.",
     "history": "Show a metric over the stored runs.",
+    "policy": "List, check and test the rules that an organisation asks of every model.",
     "schema": "Print the JSON Schema of mlgate.yaml, or of a document that mlgate writes.",
     "explain": "Explain an error code, a metric or an exit code.",
     "doctor": "Say what this machine can run, and why not the rest.",

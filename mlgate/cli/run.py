@@ -1,7 +1,7 @@
 """`mlgate run`: what a CI job calls: one stage, or what comes before and after all of them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from mlgate.cli.progress import watch
 from mlgate.errors import MlgateError, UsageError
 from mlgate.files import FOLDER
 from mlgate.gate import Outcome
+from mlgate.policy.rules import Policies
 from mlgate.render import text
 from mlgate.run.plan import resolve, terms_of
 from mlgate.run.report import Report, judge
@@ -123,7 +124,9 @@ def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: 
             now=lambda: datetime.now(UTC),
             on_event=on_event,
         )
-    report = judge(terms_of(resolve(spec, only=[stage]), [stage]), {stage: result})
+    # Policies are about the whole: the job that joins all results asks them.
+    terms = replace(terms_of(resolve(spec, only=[stage]), [stage]), policies=Policies())
+    report = judge(terms, {stage: result})
     ci.tell(report, None)
     return report.exit_code
 

@@ -133,8 +133,11 @@ def resolve(spec: Spec, *, only: Iterable[str] = (), include_deploys: bool = Fal
     return Plan(spec, tuple(_node(spec, name, edges[name]) for name in order if name in wanted))
 
 
-def terms_of(plan: Plan, found: Iterable[str]) -> Terms:
-    """By what the stages of a plan are judged, where those in `found` are what a run came to."""
+def terms_of(plan: Plan, found: Iterable[str], *, day: str | None = None) -> Terms:
+    """By what the stages of a plan are judged, where those in `found` are what a run came to.
+
+    `day` is the one on which waivers have to hold (UTC, 2026-12-31).
+    """
     there = set(found)
     return Terms(
         name=plan.spec.name,
@@ -142,6 +145,7 @@ def terms_of(plan: Plan, found: Iterable[str]) -> Terms:
         profile=plan.spec.profile,
         confidence=plan.spec.confidence,
         stages={node.id: node.terms for node in plan.nodes},
+        policies=plan.spec.policies.model_copy(update={"day": day}),
         left_out=tuple(node.id for node in resolve(plan.spec).nodes if node.id not in there),
         changed=plan.spec.changed,
     )

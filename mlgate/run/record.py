@@ -24,6 +24,7 @@ from mlgate.evidence import Evidence
 from mlgate.files import read_bytes, write_atomic
 from mlgate.gate import Outcome
 from mlgate.machine import hardware
+from mlgate.policy.rules import Policies
 from mlgate.run.plan import Node, Plan
 from mlgate.run.report import (
     Errored,
@@ -66,7 +67,10 @@ def described(
     plan: Plan, report: Report, run: str, *, started: datetime, ended: datetime
 ) -> RunDocument:
     """The record of a run that was just judged."""
+    policies = report.terms.policies
+    asked: dict[str, Any] = {"policies": policies} if policies.rules else {}
     return RunDocument(
+        **asked,
         run=run,
         name=report.name,
         file=plan.spec.file,
@@ -187,6 +191,7 @@ def _terms(record: RunDocument) -> Terms:
         stages=stages,
         left_out=record.left_out,
         changed=record.changed,
+        policies=record.policies or Policies(),
     )
 
 

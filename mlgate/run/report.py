@@ -5,7 +5,7 @@ verdict. What an organisation asks of every model is asked here too.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,6 +20,21 @@ from mlgate.documents import (
 )
 from mlgate.evidence import Artifact, Comparison, Evidence, Measurement
 from mlgate.gate import Gate, GateResult, Outcome, judge_all, worst
+from mlgate.policy.facts import (
+    ChangedFact,
+    Facts,
+    GateFact,
+    GateResultFact,
+    LabelFact,
+    MeasurementFact,
+    ReportFacts,
+    SpecFacts,
+    StageFact,
+    StageResultFact,
+)
+from mlgate.policy.judge import judge as judge_policies
+from mlgate.policy.rules import Policies, RuleRow
+from mlgate.quantity import Quantity
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,7 @@ class Terms:
     stages: Mapping[str, StageTerms]
     left_out: tuple[str, ...] = ()
     changed: tuple[Changed, ...] = ()
+    policies: Policies = field(default_factory=Policies)
 
 
 def judge(terms: Terms, found: Mapping[str, Found]) -> "Report":
@@ -114,7 +130,8 @@ def judge(terms: Terms, found: Mapping[str, Found]) -> "Report":
             results[stage] = terms.stages[stage].judge(one, confidence=terms.confidence)
         else:
             results[stage] = one
-    return Report(terms, results)
+    facts = Facts(spec=spec_facts(terms), report=_report_facts(terms, results))
+    return Report(terms, results, judge_policies(terms.policies, facts))
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,7 @@ class Report:
 
     terms: Terms
     results: Mapping[str, Result]
+    policies: tuple[RuleRow, ...] = ()
 
     @property
     def name(self) -> str:
@@ -154,7 +172,8 @@ class Report:
     @property
     def outcome(self) -> Outcome:
         """The worst of all; a run without stages is an error, never a pass."""
-        return worst(result.outcome for result in self.results.values())
+        stages = worst(result.outcome for result in self.results.values())
+        return max([stages, *(rule.rank for rule in self.policies)])
 
     @property
     def exit_code(self) -> int:
@@ -182,7 +201,7 @@ class Report:
     def document(self) -> dict[str, Any]:
         """The report as JSON: `mlgate/report/v1`."""
         rows = tuple(self._row(stage, cached=True) for stage in self.results)
-        return ReportDocument(**self._head(), stages=rows, policies=()).as_json()
+        return ReportDocument(**self._head(), stages=rows, policies=self.policies).as_json()
 
     def verdict(self) -> bytes:
         """Canonical JSON: equal bytes wherever equal evidence was judged."""
@@ -192,7 +211,7 @@ class Report:
             head["changed"] = tuple(
                 Changed(name=one.name, value=one.value, default=one.default) for one in self.changed
             )
-        return VerdictDocument(**head, stages=rows, policies=()).canonical()
+        return VerdictDocument(**head, stages=rows, policies=self.policies).canonical()
 
     def _head(self) -> dict[str, Any]:
         head: dict[str, Any] = {
@@ -208,6 +227,8 @@ class Report:
             head["left_out"] = self.left_out
         if self.changed:
             head["changed"] = self.changed
+        if any(rule.waived for rule in self.policies):
+            head["day"] = self.terms.policies.day
         return head
 
     def _row(self, stage: str, *, cached: bool) -> StageRow:
@@ -265,4 +286,103 @@ def _measurement(m: Measurement, confidence: float) -> MeasurementRow:
         row
         if not m.reason
         else MeasurementRow(**row.model_dump(exclude_unset=True), reason=m.reason)
+    )
+
+
+def spec_facts(terms: Terms) -> SpecFacts:
+    """What rules may ask of the spec."""
+    stages = []
+    for name, stage in terms.stages.items():
+        gates = tuple(_gate_fact(gate) for gate in stage.gates)
+        stages.append(StageFact(id=name, uses=stage.uses, gates=gates))
+    changed = [ChangedFact(name=c.name, source=c.source, value=c.value) for c in terms.changed]
+    return SpecFacts(
+        name=terms.name,
+        profile=terms.profile,
+        confidence=terms.confidence,
+        stages=tuple(stages),
+        changed=tuple(changed),
+    )
+
+
+def _gate_fact(gate: Gate) -> GateFact:
+    return GateFact(
+        metric=gate.metric,
+        where=_labels({key: str(value) for key, value in gate.where.items()}),
+        compared_to=gate.compared_to,
+        severity=gate.severity,
+        confidence=gate.confidence,
+        limit=gate.limit(),
+        min=_number(gate.min),
+        max=_number(gate.max),
+        equals=_number(gate.equals),
+        max_drop=_number(gate.max_drop),
+        max_increase=_number(gate.max_increase),
+    )
+
+
+def _number(written: float | str | None) -> float | None:
+    """A limit as a number: a percentage as a share, anything else in the unit that is written."""
+    if written is None:
+        return None
+    quantity = Quantity.parse(written)
+    return quantity.number / 100 if quantity.unit == "%" else quantity.number
+
+
+def _labels(labels: Mapping[str, str]) -> tuple[LabelFact, ...]:
+    return tuple(LabelFact(key=key, value=value) for key, value in labels.items())
+
+
+def _report_facts(terms: Terms, results: Mapping[str, Result]) -> ReportFacts:
+    stages, measurements = [], []
+    for name, result in results.items():
+        gates: tuple[GateResultFact, ...] = ()
+        reason = None
+        if isinstance(result, Ran):
+            gates = tuple(_gate_result(gate) for gate in result.gates)
+            for measurement in result.evidence.measurements:
+                measurements.append(_measurement_fact(name, measurement, terms.confidence))
+        elif isinstance(result, Errored):
+            reason = result.message
+        else:
+            reason = result.because
+        stages.append(
+            StageResultFact(
+                id=name,
+                uses=terms.stages[name].uses,
+                outcome=result.outcome.word,
+                reason=reason,
+                gates=gates,
+            )
+        )
+    return ReportFacts(
+        outcome=worst(result.outcome for result in results.values()).word,
+        stages=tuple(stages),
+        measurements=tuple(measurements),
+        left_out=terms.left_out,
+    )
+
+
+def _gate_result(gate: GateResult) -> GateResultFact:
+    return GateResultFact(
+        metric=gate.metric,
+        outcome=gate.outcome,
+        message=gate.message,
+        observed=gate.observed,
+        low=gate.low,
+        high=gate.high,
+    )
+
+
+def _measurement_fact(stage: str, measurement: Measurement, confidence: float) -> MeasurementFact:
+    row = _measurement(measurement, confidence)
+    return MeasurementFact(
+        stage=stage,
+        name=row.name,
+        labels=_labels(row.labels),
+        unit=row.unit,
+        value=row.value,
+        low=row.low,
+        high=row.high,
+        samples=row.n,
     )

@@ -18,7 +18,9 @@ from mlgate import document
 from mlgate.documents import Changed
 from mlgate.errors import MlgateError, Position, Problem, UsageError, without_passwords
 from mlgate.evidence import Frozen, canonical, digest_of
+from mlgate.policy.rules import Policies
 from mlgate.spec.params import TYPES, Param, Value, fits, text_of, typed
+from mlgate.spec.policies import read as read_policies
 from mlgate.spec.problems import explained, in_order, near, own_items, unwritable, validated
 from mlgate.stage import Options
 from mlgate.stages import STAGES
@@ -61,6 +63,10 @@ class Head(Frozen):
         (), description="Environment variables that ${env.X} may read; never secrets."
     )
     stages: dict[Annotated[str, Field(pattern=STAGE_NAME)], dict[str, Any]] = Field(min_length=1)
+    policies: tuple[str, ...] = Field(
+        (), description="Rules of the organisation: a shipped set (`production`), or files."
+    )
+    waivers: tuple[str, ...] = Field((), description="Files of waivers of those rules.")
     profiles: dict[str, Profile] = {}
 
 
@@ -82,6 +88,7 @@ class Spec:
     profile: str | None = None
     params: Mapping[str, Value] = field(default_factory=dict)
     changed: tuple[Changed, ...] = ()
+    policies: Policies = field(default_factory=Policies)
 
     def position(self, *path: str | int) -> Position:
         """Where the value at `path` stands, e.g. `position("stages", "data", "gates", 0)`."""
@@ -174,6 +181,8 @@ class _Reader:
         names = {f"params.{k}": v for k, v in params.items() if v is not None}
         names |= {f"env.{k}": text_of(k, self.env[k]) for k in head.env if self.env.get(k)}
         root = self._filled(root, names, head)
+        policies, wrong = read_policies(root, self.file.resolve().parent)
+        self.problems += wrong
         confidence = document.plain(document.find(root, ("confidence",)))
         spec = Spec(
             name=head.name,
@@ -186,6 +195,7 @@ class _Reader:
             profile=profile,
             params={k: v for k, v in params.items() if v is not None},
             changed=tuple(self.changed),
+            policies=policies,
         )
         return spec, self._sorted()
 
