@@ -138,6 +138,11 @@ CODES: Final = {
         "It would be green whatever is found. list.all(…) holds for an empty list; … || true "
         "always holds, for CEL absorbs errors.",
     ),
+    "MG506": Code(
+        "a rule of the organisation that does not hold",
+        "A policy that the spec names asks for something that the spec does not do. The rule's "
+        "file and line say who asks for it; a waiver is for exceptions, with a last day.",
+    ),
     "MG401": Code(
         "evidence that is not there",
         "mlgate verify did not find a piece of evidence that the verdict names. What nobody can "

@@ -1,6 +1,7 @@
 """`mlgate lint`: every problem in a spec."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,7 +12,11 @@ from mlgate.cli.options import placed, read_spec, spec_options
 from mlgate.cli.terminal import echo, remark
 from mlgate.documents import ProblemsDocument
 from mlgate.errors import Problem, SpecError, StageError
-from mlgate.run.plan import resolve
+from mlgate.gate import Outcome
+from mlgate.policy.judge import judge_spec
+from mlgate.render.text import rule_message
+from mlgate.run.plan import resolve, terms_of
+from mlgate.run.report import spec_facts
 from mlgate.sources import files, location
 from mlgate.spec.lint import warnings
 from mlgate.spec.problems import near
@@ -32,7 +37,10 @@ def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], f
         loaded = read_spec(spec, profile, settings)
         if wrong := problems(resolve(loaded, include_deploys=True)):
             raise SpecError(placed(wrong, locate(spec)))
-        notes = placed((*warnings(loaded), *_absent(loaded)), locate(spec))
+        denied, warned = _asked(loaded)
+        if denied:
+            raise SpecError(placed(denied, locate(spec)))
+        notes = placed((*warned, *warnings(loaded), *_absent(loaded)), locate(spec))
     if form == "json":
         found = ProblemsDocument(problems=(), warnings=rows(notes))
         click.echo(found.printed(), nl=False)
@@ -46,6 +54,21 @@ def command(spec: Path | None, profile: str | None, settings: tuple[str, ...], f
     if notes:
         seen.append(_many(len(notes), "warning"))
     echo(f"{loaded.name}: {', '.join(seen)}")
+
+
+def _asked(spec: Spec) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """What policies deny, and what they warn of, as far as the spec alone can tell."""
+    day = datetime.now(UTC).date().isoformat()
+    terms = terms_of(resolve(spec, include_deploys=True), spec.stages, day=day)
+    denied: list[Problem] = []
+    warned: list[Problem] = []
+    for row in judge_spec(terms.policies, spec_facts(terms)):
+        if row.rank is Outcome.PASS:
+            continue
+        at = spec.key_position("policies")
+        problem = Problem("MG506", f"{row.rule}: {rule_message(row)}", at, f"{row.file}:{row.line}")
+        (denied if row.rank > Outcome.WARN else warned).append(problem)
+    return tuple(denied), tuple(warned)
 
 
 def _many(count: int, what: str) -> str:

@@ -142,7 +142,7 @@ def _wrong(said: str) -> Wrong:
         hint = "there are: spec, report, and the functions in docs/policies.md"
     elif "found no matching overload" in message and "int" in message and "double" in message:
         hint = "write the number with a point: 12.0"
-    return Wrong(message.removesuffix(" [INVALID_ARGUMENT]"), line, column + 1, hint)
+    return Wrong(message.removesuffix(" [INVALID_ARGUMENT]"), line, column, hint)
 
 
 def _fields(kind: str) -> Sequence[str]:

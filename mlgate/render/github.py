@@ -9,7 +9,7 @@ from typing import Final
 
 from mlgate.errors import Problem
 from mlgate.gate import Outcome
-from mlgate.render.text import words
+from mlgate.render.text import rule_message, words
 from mlgate.run.report import Errored, Ran, Report, Skipped
 
 PER_KIND: Final = 10
@@ -76,6 +76,11 @@ def _annotations(report: Report) -> Iterator[tuple[Outcome, str, str, int]]:
             case Skipped():
                 why = f"not run: {result.because}"
                 yield Outcome.WARN, f"{stage}: not run", why, own
+
+    for rule in report.policies:
+        if rule.rank is not Outcome.PASS:
+            where = f"\n{rule.file}:{rule.line}"
+            yield rule.rank, f"policy: {rule.rule}", rule_message(rule) + where, 1
 
 
 def _kind(outcome: Outcome) -> str:

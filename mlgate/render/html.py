@@ -10,8 +10,9 @@ from mlgate import pareto
 from mlgate.errors import printable
 from mlgate.figure import Figure
 from mlgate.gate import GateResult
+from mlgate.policy.rules import RuleRow
 from mlgate.render.svg import draw
-from mlgate.render.text import MARKS, words
+from mlgate.render.text import MARKS, rule_message, words
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 from mlgate.stages import STAGES
 
@@ -50,11 +51,24 @@ def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = 
             (kind, sum(g["outcome"] == kind for g in gates))
             for kind in ("fail", "error", "inconclusive", "warn", "pass")
         ],
+        policies=[_rule(rule) for rule in sorted(report.policies, key=lambda rule: -rule.rank)],
         models=_models(report),
         # Evidence digests make the page checkable against the store.
         spec_digest=report.spec_digest,
         about=about,
     )
+
+
+def _rule(rule: RuleRow) -> dict[str, Any]:
+    return {
+        "name": rule.rule,
+        "outcome": "" if rule.outcome == "skip" else rule.outcome,
+        "mark": "–" if rule.outcome == "skip" else MARKS[rule.rank],
+        "word": "does not apply" if rule.outcome == "skip" else rule.outcome,
+        "message": rule_message(rule),
+        "place": f"{rule.file}:{rule.line}",
+        "owner": rule.owner or "",
+    }
 
 
 def _models(report: Report) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 from mlgate.errors import printable
 from mlgate.gate import GateResult, Outcome
+from mlgate.render.text import rule_message
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
 # XML 1.0, section 2.2: what no document may hold, not even escaped.
@@ -23,6 +24,12 @@ def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = 
     root = ET.Element("testsuites", name=_legal(report.name))
     for stage, result in report.results.items():
         _suite(root, stage, report.uses(stage), result, file)
+    if report.policies:
+        suite = ET.SubElement(root, "testsuite", name="policies")
+        for rule in report.policies:
+            outcome = "pass" if rule.outcome == "skip" else rule.outcome
+            _case(suite, "policies", rule.rule, outcome, rule_message(rule))
+        _count(suite)
     if not report.results:
         suite = ET.SubElement(root, "testsuite", name="mlgate")
         _case(suite, "mlgate", "stages", "error", "nothing was checked")

@@ -11,7 +11,7 @@ from typing import Final
 
 from mlgate.errors import printable
 from mlgate.gate import GateResult, Outcome
-from mlgate.render.text import MARKS, words
+from mlgate.render.text import MARKS, rule_message, words
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
 # GitHub refuses a larger summary of one step, and shows no more of a comment than 65,536
@@ -42,10 +42,16 @@ def render(
     tail = ["", f"spec `{report.spec_digest}` · confidence {report.confidence:g}"]
     if report.weakened():
         tail[-1] += f" · asked otherwise than by the spec itself: {_safe(report.weakened())}"
-    return _cut(head, [(_STAGES, rows, "stages"), (_GATES, gates, "gates")], tail, limit)
+    tables = [
+        (_STAGES, rows, "stages"),
+        (_POLICIES, _policy_rows(report), "rules"),
+        (_GATES, gates, "gates"),
+    ]
+    return _cut(head, tables, tail, limit)
 
 
 _STAGES: Final = ["| stage | uses | outcome | gates |", "|---|---|---|---|"]
+_POLICIES: Final = ["| rule | result | place |", "|---|---|---|"]
 _GATES: Final = ["| gate | limit | result | line |", "|---|---|---|---|"]
 
 
@@ -67,6 +73,17 @@ def _remark(result: Result) -> str:
             return _safe(result.message) + hint
         case Skipped():
             return f"not run: {_safe(result.because)}"
+
+
+def _policy_rows(report: Report) -> list[str]:
+    """The rules that do not simply hold; the worst first."""
+    rows = []
+    for rule in sorted(report.policies, key=lambda rule: -rule.rank):
+        if rule.rank is Outcome.PASS:
+            continue
+        result = f"{MARKS[rule.rank]} {rule.outcome}: {_safe(rule_message(rule))}"
+        rows.append(f"| {_safe(rule.rule)} | {result} | {_safe(rule.file)}:{rule.line} |")
+    return rows
 
 
 def _gate_rows(report: Report, file: str) -> list[str]:

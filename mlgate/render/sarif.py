@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from mlgate import __version__
 from mlgate.gate import GateResult, Outcome
+from mlgate.render.text import rule_message
 from mlgate.run.report import Errored, Ran, Report, Skipped
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -68,6 +69,12 @@ def _results(report: Report, file: str) -> Iterator[dict[str, Any]]:
                 message = f"{stage} was not run: {result.because}"
                 yield _row(f"{uses}/not-run", "note", message, file, line, (stage,))
 
+    for rule in report.policies:
+        if rule.rank is not Outcome.PASS:
+            message = f"{rule.rule}: {rule_message(rule)} ({rule.file}:{rule.line})"
+            level = _LEVELS[rule.rank]
+            yield _row(f"policy/{rule.rule}", level, message, file, 1, (rule.rule,))
+
 
 def _of_gates(stage: str, uses: str, result: Ran, file: str) -> Iterator[dict[str, Any]]:
     seen: dict[tuple[str, ...], int] = {}
@@ -110,6 +117,8 @@ def _row(
 
 def _about(rule: str) -> str:
     uses, _, what = rule.partition("/")
+    if uses == "policy":
+        return f"The rule {what} of the organisation must hold"
     return {
         "gates": f"A {uses} stage must have gates",
         "measure": f"A {uses} stage must be measured",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from mlgate.errors import obeyed_by_nobody, printable
 from mlgate.gate import GateResult, Outcome
+from mlgate.policy.rules import RuleRow
 from mlgate.run.report import Errored, Ran, Report, Result, Skipped
 
 MARKS = {
@@ -57,6 +58,7 @@ def render(
         lines.append(_heading(stage, report.uses(stage), result, paint))
         lines += _body(result, width, paint)
         lines.append("")
+    lines += _policies(report, paint)
     lines += _last(report, paint, file)
     return "\n".join(map(obeyed_by_nobody, lines)) + "\n"
 
@@ -93,6 +95,38 @@ def _body(result: Result, width: int, paint: Paint) -> Iterator[str]:
             yield f"      not run: {result.because}"
 
 
+def _policies(report: Report, paint: Paint) -> list[str]:
+    """The rules that were asked, those that hold counted only."""
+    if not report.policies:
+        return []
+    worst_of = max(rule.rank for rule in report.policies)
+    lines = [paint(f"{MARKS[worst_of]} policies", worst_of)]
+    width = max(len(rule.rule) for rule in report.policies)
+    held = 0
+    for rule in report.policies:
+        if rule.rank is Outcome.PASS:
+            held += 1
+            continue
+        mark = paint(f"{MARKS[rule.rank]} {rule.outcome}", rule.rank)
+        pad = " " * (12 - len(rule.outcome))
+        lines.append(f"    {mark}{pad} {rule.rule:<{width}}  {printable(rule_message(rule))}")
+    if held:
+        lines.append(f"      {held} of {len(report.policies)} rules hold or do not apply")
+    return [*lines, ""]
+
+
+def rule_message(rule: RuleRow) -> str:
+    """What a rule says, and why it does not decide where it does not."""
+    said = rule.message
+    if rule.waived:
+        said += f"; waived: {rule.waived}"
+    elif rule.would:
+        said += f"; advisory: it would have come to {rule.would}"
+    if rule.runbook and rule.rank > Outcome.PASS:
+        said += f" (see {rule.runbook})"
+    return said
+
+
 def _last(report: Report, paint: Paint, file: str) -> Iterator[str]:
     """What failed, as `file:line: …`, and then the verdict."""
     for stage, result in report.results.items():
@@ -104,9 +138,14 @@ def _last(report: Report, paint: Paint, file: str) -> Iterator[str]:
                     yield f"{file}:{line}: {word}[{stage}/{gate.metric}]: {said}"
         elif isinstance(result, Errored):
             yield f"{file}:{report.line(stage)}: error[{stage}]: {printable(result.message)}"
+    for rule in report.policies:
+        if rule.rank > Outcome.WARN:
+            said = printable(rule.message)
+            yield f"{printable(rule.file)}:{rule.line}: error[policy/{rule.rule}]: {said}"
     if report.weakened():
         yield f"asked otherwise than by the spec itself: {printable(report.weakened())}"
     counts = [gate.rank for gate in _gates(report)]
+    counts += [rule.rank for rule in report.policies if rule.rank is not Outcome.PASS]
     parts = [f"{counts.count(rank)} {rank}" for rank in reversed(Outcome) if counts.count(rank)]
     tally = f" ({', '.join(parts)})" if parts else ""
     verdict = paint(f"{str(report.outcome).upper()}", report.outcome)
