@@ -20,9 +20,9 @@ _FLOOR: Final = 0.9
 
 @click.group("policy")
 def command() -> None:
-    """Rules that an organisation asks of every model: policies: in mlgate.yaml names them.
+    """List, check and test the rules that an organisation asks of every model.
 
-    A rule is CEL over the spec and the report, checked before it runs; see docs/policies.md.
+    policies: in mlgate.yaml names them. A rule is CEL over the spec and the report, checked before it runs; see docs/policies.md.
     """
 
 
