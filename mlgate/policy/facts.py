@@ -43,7 +43,6 @@ class ChangedFact(Frozen):
     """A setting from outside the spec: `--set`, a profile, an environment variable."""
 
     name: str | None = None
-    source: str | None = None
     value: str | None = None
 
 

@@ -295,7 +295,7 @@ def spec_facts(terms: Terms) -> SpecFacts:
     for name, stage in terms.stages.items():
         gates = tuple(_gate_fact(gate) for gate in stage.gates)
         stages.append(StageFact(id=name, uses=stage.uses, gates=gates))
-    changed = [ChangedFact(name=c.name, source=c.source, value=c.value) for c in terms.changed]
+    changed = [ChangedFact(name=c.name, value=c.value) for c in terms.changed]
     return SpecFacts(
         name=terms.name,
         profile=terms.profile,

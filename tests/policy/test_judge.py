@@ -135,6 +135,6 @@ def test_p5_a_parameter_that_nobody_sets_is_no_pass() -> None:
 
 
 def test_changes_from_outside_can_be_asked_for() -> None:
-    facts = Facts(spec=SpecFacts(changed=(ChangedFact(name="limit", source="--set"),)))
+    facts = Facts(spec=SpecFacts(changed=(ChangedFact(name="limit"),)))
     (found,) = judge(Policies(rules=(placed("size(spec.changed) == 0"),)), facts)
     assert found.outcome == "fail"
