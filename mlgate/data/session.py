@@ -288,6 +288,10 @@ def first_line(error: BaseException) -> str:
 def _hint(message: str) -> str:
     if "not a registered" in message or "Could not find an implementation" in message:
         return "the model uses an operator that this onnxruntime lacks"
+    if "construct locale" in message:
+        return (
+            "this machine lacks that locale: locale-gen en_US.UTF-8 (Debian: apt install locales)"
+        )
     if "external data" in message.lower() or "External initializer" in message:
         return "put the model's external data file beside the model"
     return "is it a complete ONNX file? onnx.checker.check_model says more"
