@@ -263,6 +263,7 @@ class Job(Generic[O]):
     `workdir` is empty and private to this run; files named by an output Artifact are made there.
     `confidences` are those of every gate, ascending; `confidence` is that of gates that state none. `gates` are for a stage that measures until
     they are decided. `now` is the run's clock, aware. `seconds` is the time limit.
+    `earlier` are files of evidence that this stage found before, where it asks for them.
     """
 
     stage: str
@@ -275,6 +276,7 @@ class Job(Generic[O]):
     threads: int = 1
     seconds: float = 3600.0
     tell: Callable[[Progress], None] = lambda _: None
+    earlier: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -340,7 +342,8 @@ class Stage(Generic[O]):
     How it runs:
     `packages` are the distributions whose versions are part of the cache key. `exclusive`: it
     measures time, so nothing runs beside it. `hardware`: its evidence holds for this machine's
-    hardware only. `adaptive`: it reads its gates to know when to stop. `deploys`: it moves traffic,
+    hardware only. `adaptive`: it reads its gates to know when to stop. `looks_again`: it is told
+    what it found before, as rows that have decided once are not new. `deploys`: it moves traffic,
     so no check runs it: it is promoted. `uncacheable` says why evidence would not keep, if so.
     `conflicts` are what is wrong with options that are each right alone: (path in the block,
     message, hint).
@@ -365,6 +368,7 @@ class Stage(Generic[O]):
     exclusive: Callable[[O], bool] = lambda _: False
     hardware: bool = False
     adaptive: bool = False
+    looks_again: bool = False
     deploys: bool = False
     gpu: Callable[[O], bool] = lambda _: False
     ci: Callable[[O], Grants] = lambda _: Grants()

@@ -188,6 +188,7 @@ class Execution:
                 threads=max(1, self.cores),
                 seconds=limit,
                 news=write_end,
+                earlier=self.store.earlier(node.id) if node.stage.looks_again else (),
             )
             (work / "order.json").write_bytes(told)
             with (folder / "log").open("wb") as log:
@@ -458,7 +459,7 @@ def is_answer(node: Node, result: Ran) -> bool:
     the machine may be quieter next time.
     """
     open_ = {Outcome.ERROR}
-    if node.stage.hardware:
+    if node.stage.exclusive(node.options):
         open_.add(Outcome.INCONCLUSIVE)
     return all(gate.rank not in open_ for gate in result.gates)
 

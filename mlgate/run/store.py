@@ -26,6 +26,8 @@ from mlgate.files import cannot_write, open_regular, read_bytes, write_atomic
 LARGEST_EVIDENCE: Final = 256_000_000
 _LARGEST_ENTRY: Final = 16_000_000
 
+_MOST_EARLIER: Final = 2000  # entries that are looked through
+
 
 class _Entry(Frozen):
     """What lies under a key."""
@@ -155,6 +157,18 @@ class Store:
         except (OSError, ValueError, StoreError):
             return None
         return (digest, evidence) if self.has(evidence) else None
+
+    def earlier(self, stage: str) -> tuple[Path, ...]:
+        """The files of what this stage found before under other keys: some of the last, sorted."""
+        found = []
+        for file in sorted((self.root / "cache").glob("*.json"))[:_MOST_EARLIER]:
+            try:
+                entry = _Entry.model_validate_json(read_bytes(file, most=_LARGEST_ENTRY))
+            except (OSError, ValueError, StoreError):
+                continue
+            if entry.stage == stage:
+                found.append(self.path(entry.evidence))
+        return tuple(sorted(set(found)))
 
     def last_parts(self, stage: str) -> dict[str, Any] | None:
         """What a stage's last key was made of; None when it never finished here."""

@@ -34,6 +34,7 @@ def order(
     threads: int,
     seconds: float,
     news: int,
+    earlier: tuple[Path, ...] = (),
 ) -> bytes:
     """What a worker is told to do. `located` is keyed by the input's JSON."""
     return json.dumps(
@@ -50,6 +51,7 @@ def order(
             "threads": threads,
             "seconds": seconds,
             "news": news,
+            "earlier": [str(path) for path in earlier],
         }
     ).encode()
 
@@ -96,6 +98,7 @@ def _measured(told: dict[str, Any], folder: Path) -> dict[str, Any]:
         threads=told["threads"],
         seconds=told["seconds"],
         tell=tell,
+        earlier=tuple(map(Path, told["earlier"])),
     )
     found = stage.measure(job)
     named = set(type(found).model_fields) & set(Measured.model_fields)

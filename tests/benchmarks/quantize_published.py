@@ -99,11 +99,11 @@ def spindles(folder: Path) -> Project:
 
 def seizures(folder: Path) -> Project:
     """An LSTM whose outputs are [time, batch, 4]."""
-    rows = np.random.default_rng(0).normal(0, 1, (460, 100, 40)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(0, 1, (3400, 100, 40)).astype(np.float32)
     return Project(
         folder / "brainmaze_eeg_models/seizure/_models/modelA_paper.onnx",
         {"x": rows},
-        (60, 300),
+        (60, 3000),
         output="probs",
         options={**NEARNESS, "batch_axis": {"probs": 1, "logits": 1}},
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mlgate.evidence import Measured
 from mlgate.stage import Installs, Job, Metric, Stage
-from mlgate.stages.quantize.figures import COLUMNS, figures, summaries
+from mlgate.stages.quantize.figures import COLUMNS, advice, figures, summaries
 from mlgate.stages.quantize.spec import Quantize
 
 
@@ -96,8 +96,10 @@ STAGE = Stage(
     exclusive=lambda options: options.wants_latency,
     hardware=True,
     adaptive=True,
+    looks_again=True,
     conflicts=_conflicts,
     figures=figures,
+    advice=advice,
     summaries=summaries,
     columns=COLUMNS,
 )

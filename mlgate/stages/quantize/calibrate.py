@@ -15,13 +15,13 @@ import onnx
 from numpy.typing import NDArray
 
 from mlgate.data.session import Array, Feeds, Session
+from mlgate.errors import StageError
 from mlgate.stages.quantize.graph import QUANTIZABLE, Graph
 
 Floats = NDArray[np.float64]
 
 BINS: Final = 8192
 _RUN_BYTES: Final = 2**28  # of activations that the runs under way may put out
-_TRIED: Final = 2  # rows that show how large activations are: one may be squeezed away
 _LEAST_SPAN: Final = 2.0**-60  # below, 1/span is no float32
 
 
@@ -172,9 +172,13 @@ def _plan(
 ) -> tuple[int, list[list[str]]]:
     """(rows a run, groups of activations a run) so that a run's outputs take little memory."""
     size = len(next(iter(feeds.values())))
-    rows = whole.fixed_batch or min(size, _TRIED)
+    rows = whole.fixed_batch or 1
+    try:
+        sizes = _sizes(whole, feeds, rows)
+    except StageError:  # a batch of one may be squeezed away
+        rows = min(size, 2)
+        sizes = _sizes(whole, feeds, rows)
     few = next(_pieces(feeds, rows))
-    sizes = {name: value.nbytes for name, value in next(whole.stream([few])).items()}
     limit = _RUN_BYTES // threads
     per_row = sum(sizes.values()) / rows
     if whole.fixed_batch is None:
@@ -189,6 +193,12 @@ def _plan(
         groups[-1].append(name)
         held += bytes_
     return rows, groups
+
+
+def _sizes(whole: Session, feeds: Feeds, rows: int) -> dict[str, int]:
+    """Bytes of each activation of the first `rows`."""
+    found = next(whole.stream([next(_pieces(feeds, rows))]))
+    return {name: value.nbytes for name, value in found.items()}
 
 
 def _pieces(feeds: Feeds, rows: int) -> Iterator[Feeds]:

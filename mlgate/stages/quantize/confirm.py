@@ -12,7 +12,8 @@ from typing import Final
 from pydantic import JsonValue
 
 from mlgate.data.session import Session
-from mlgate.evidence import Artifact, measured, rounded
+from mlgate.evidence import Artifact, Evidence, measured, rounded
+from mlgate.files import read_bytes
 from mlgate.gate import GateResult
 from mlgate.metrics.classification import names_of, side_of, truth_of
 from mlgate.metrics.sanity import refuse_misfit
@@ -29,6 +30,7 @@ from mlgate.stages.quantize.trial import Trial, TrialContext
 
 # Of each gate's error. The first candidate has most: it is the smallest, and mostly good.
 SHARES: Final = (0.8, 0.1, 0.1)
+_LARGEST: Final = 64_000_000  # bytes of evidence
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,33 @@ def _confirmed(job: Job[Quantize], context: TrialContext, trial: Trial) -> Confi
         rows += operating.rows
     results, refused = judged(job, (*rows, *counts(context)), context.confidence)
     return Confirmation(trial, look, seen, rows, results, refused, operating)
+
+
+def looked_before(job: Job[Quantize], context: TrialContext) -> dict[str, JsonValue] | None:
+    """How often other confirm rows of the same evaluation file have decided here before.
+
+    Another `seed` draws other rows of the same file: that is looking again, and no interval knows.
+    """
+    evaluation = job.options.evaluation
+    assert evaluation is not None
+    file = job.inputs[evaluation.dataset].digest
+    own = context.splits.confirm.digest()
+    met = set()
+    for path in job.earlier:
+        try:
+            found = Evidence.model_validate_json(read_bytes(path, most=_LARGEST))
+        except (OSError, ValueError):
+            continue
+        splits = found.details.get("splits")
+        confirm_ = splits.get("confirm") if isinstance(splits, dict) else None
+        digest = confirm_.get("digest") if isinstance(confirm_, dict) else None
+        if (
+            file is not None
+            and found.inputs.get("evaluation.dataset") == file
+            and digest not in (None, own)
+        ):
+            met.add(str(digest))
+    return {"times": len(met), "evaluation": file} if met else None
 
 
 def refuse_misfit_of(scoring: Scoring, source: Seen) -> None:

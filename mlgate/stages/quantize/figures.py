@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import JsonValue
 
 from mlgate.evidence import Comparison, Evidence
-from mlgate.figure import Figure, Series
+from mlgate.figure import Advice, Figure, Series
 from mlgate.pareto import Column, ModelSummary
 
 _MAIN = ("accuracy", "recall_at_k", "mae", "cosine", "map", "exact_match", "agreement")
@@ -44,6 +44,20 @@ def summaries(evidence: Evidence) -> tuple[ModelSummary, ...]:
     if "model" in evidence.inputs:
         found.append(ModelSummary(evidence.inputs["model"], "source", source))
     return tuple(found)
+
+
+def advice(evidence: Evidence) -> tuple[Advice, ...]:
+    """What a reader should know before relying on the verdict."""
+    again = evidence.details.get("looked_again")
+    if not isinstance(again, dict):
+        return ()
+    times = again.get("times")
+    text = (
+        f"Rows of this evaluation file have confirmed {times} time(s) before, split another way. Each "
+        "look is another chance to pass by luck: an interval at 95 % is wrong more often than once in "
+        "twenty when it is the best of several. Rows that never decided before settle it."
+    )
+    return (Advice(title="These rows have decided before", text=text),)
 
 
 def _candidates(evidence: Evidence) -> Figure | None:

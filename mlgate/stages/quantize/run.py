@@ -44,7 +44,14 @@ from mlgate.stages.quantize.conclude import (
     whole,
     written,
 )
-from mlgate.stages.quantize.confirm import confirm, counts, outputs_of, refuse_misfit_of, shares_of
+from mlgate.stages.quantize.confirm import (
+    confirm,
+    counts,
+    looked_before,
+    outputs_of,
+    refuse_misfit_of,
+    shares_of,
+)
 from mlgate.stages.quantize.isolated import ports_of
 from mlgate.stages.quantize.normal import normalised
 from mlgate.stages.quantize.prepare import Prepared, prepare
@@ -119,6 +126,9 @@ def measure(job: Job[Quantize]) -> Measured:
     trial = confirmation.trial
     details = detailed.details(context, trial, search, steps, confirmation.seen, confirmation.look)
     details["confirmed"] = met
+    before = looked_before(job, context)
+    if before is not None:
+        details["looked_again"] = before
     details |= verdict_details(confirmation.results, confirmation.refused)
     if confirmation.operating is not None:
         details["cascade"] = confirmation.operating.details

@@ -1,5 +1,6 @@
 """After the one that was not proved: a second choice; a cascade's promise; a model of one's own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from onnxruntime.quantization import quantize_dynamic
 from pydantic import ValidationError
 
 from mlgate.errors import StageError
+from mlgate.stages.quantize import STAGE
 from mlgate.stages.quantize.spec import Quantize
 from mlgate.stages.quantize.vector_codes import read_codes
+from tests.projects import evidence_of
 from tests.stages.quantize.cases import SMALLER, drop, labelled, mlp, project, rows
+from tests.stages.quantize.jobs import job_of
 from tests.stages.quantize.jobs import quantize as measured
 
 
@@ -182,3 +186,29 @@ def test_a_search_needs_calibration_and_a_judgement_none() -> None:
     Quantize.model_validate({**base, "candidate": "n"}, strict=False)
     with pytest.raises(ValidationError, match="needs calibration"):
         Quantize.model_validate({**base, "candidate": "n", "schemes": ["fp16"]}, strict=False)
+
+
+def test_q20_rows_that_have_decided_before_are_named(tmp_path: Path) -> None:
+    model = mlp()
+    options = project(
+        tmp_path,
+        model,
+        labelled(model, 150, 1),
+        labelled(model, 800, 2),
+        gates=[drop(0.05)],
+        schemes=["fp16"],
+    )
+    first = quantize(options, tmp_path / "a")
+    assert "looked_again" not in first.details
+    (tmp_path / "first.json").write_bytes(first.canonical())
+    job = job_of(options, tmp_path / "b")
+    job = replace(job, earlier=(tmp_path / "first.json", tmp_path / "gone.json"))
+    assert (
+        "looked_again" not in evidence_of(STAGE, job).details
+    )  # the same rows: nothing new was seen
+    options["evaluation"]["seed"] = 1
+    job = replace(job_of(options, tmp_path / "c"), earlier=(tmp_path / "first.json",))
+    found = evidence_of(STAGE, job)
+    assert found.details["looked_again"]["times"] == 1  # type: ignore[index,call-overload]
+    (note,) = STAGE.advice(found)
+    assert "1 time(s) before" in note.text
