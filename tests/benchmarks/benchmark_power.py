@@ -133,7 +133,8 @@ def trial(name: str, number: int, models: tuple[str, str], confidence: float) ->
         took = time.monotonic() - begun
         recording = decode((Path(folder) / LATENCIES).read_bytes())
     median = next(c for c in evidence.comparisons if c.name == "latency_ms.p50")
-    details: Any = evidence.details["comparisons"][0]
+    compared: Any = evidence.details["comparisons"]
+    (details,) = compared
     preempted = next(m.value for m in evidence.measurements if m.name == "preempted")
     return {
         "round": number,
