@@ -1,5 +1,6 @@
 """A run that was signed: what its chain says, and each way in which it can be broken."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -15,14 +16,16 @@ from click.testing import CliRunner
 
 from mlgate.cli import cli
 from mlgate.errors import StageError, UsageError
+from mlgate.provenance import merkle
 from mlgate.provenance.audit_log import NAME, AuditLog
 from mlgate.provenance.bundle import Bundle, bundle
 from mlgate.provenance.bundle import sign as signed_statement
 from mlgate.provenance.chain import Chain, verify_chain
 from mlgate.provenance.keys import development_key, private_key
-from mlgate.provenance.log_entry import LogKey
-from mlgate.provenance.reasons import Refused
+from mlgate.provenance.log_entry import LogKey, entry, verify_entry
+from mlgate.provenance.reasons import REASONS, Refused
 from mlgate.provenance.statement import Statement, Subject
+from mlgate.provenance.strict_json import to_base64
 from mlgate.provenance.trust import Holder, Trust, read
 from mlgate.run.verdict import Record
 from mlgate.sign import SUMMARY_FILE, Release, attestations, sign
@@ -76,8 +79,6 @@ class Case:
 
     def listed(self, bundles: Bundles) -> Bundles:
         """The bundles with a summary that names them as they are."""
-        import hashlib
-
         said = bundle(bundles[SUMMARY_FILE]).statement
         predicate = json.loads(json.dumps(said.predicate))
         predicate["inputAttestations"] = [
@@ -278,6 +279,74 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary.write_bytes(kept.replace(b'"payload":"e', b'"payload":"f'))
     assert _mlgate("verify", "--key", key)[0] == 1
     assert "0 verification" not in _mlgate("explain", "attestation-not-found")[1]
+
+
+def test_the_log_of_decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(tmp_path / "p")
+    runs.run()
+    monkeypatch.chdir(runs.folder)
+    assert _mlgate("sign", "--target", _TARGET)[0] == 0
+    log = Path(".mlgate/log")
+    seen = tmp_path / "checkpoint"
+    seen.write_bytes((log / "checkpoint").read_bytes())
+    assert _mlgate("sign", "--target", _TARGET)[0] == 0
+    assert _mlgate("verify", "--log", "--seen", str(seen))[0] == 0
+    entries = (log / "entries.jsonl").read_bytes()
+    (log / "entries.jsonl").write_bytes(entries.replace(b"dsse", b"Dsse", 1))
+    code, said = _mlgate("verify", "--log")
+    assert (code, "refused[log-edited]" in said) == (1, True), said
+
+
+def test_every_reason_is_raised_somewhere() -> None:
+    rooms = Path(__file__).parent.parent / "mlgate"
+    source = "".join(
+        path.read_text(encoding="utf-8")
+        for path in rooms.rglob("*.py")
+        if path.name != "reasons.py"
+    )
+    assert [reason for reason in REASONS if f'"{reason}"' not in source] == []
+
+
+def test_g3_a_rekor_2_entry_is_of_the_signed_bytes_and_has_no_time_of_its_own(case: Case) -> None:
+    name = "data.test-result.sigstore.json"
+    signed = bundle(case.bundles[name])
+    log = development_key(case.runs.folder / "rekor2")
+    trusted = LogKey("rekor2.example", log.public)
+
+    def entered(data: bytes) -> dict[str, Any]:
+        body = json.dumps(
+            {
+                "apiVersion": "0.0.2",
+                "kind": "hashedrekord",
+                "spec": {
+                    "hashedRekordV002": {
+                        "data": {
+                            "algorithm": "SHA2_256",
+                            "digest": to_base64(hashlib.sha256(data).digest()),
+                        },
+                        "signature": {
+                            "content": to_base64(signed.envelope.signature),
+                            "verifier": {"publicKey": {"rawBytes": to_base64(case.key.public.der)}},
+                        },
+                    }
+                },
+            }
+        ).encode()
+        made = entry(body, 0, [merkle.leaf(body)], log, name="rekor2.example", at=NOW)
+        made.pop("inclusionPromise")
+        return {**made, "kindVersion": {"kind": "hashedrekord", "version": "0.0.2"}}
+
+    found = verify_entry(
+        entered(signed.envelope.signed), signed.envelope, case.key.public, [trusted]
+    )
+    assert found.at is None
+    with pytest.raises(Refused) as refused:  # of the payload alone: the fixture's wrong digest
+        verify_entry(entered(signed.envelope.payload), signed.envelope, case.key.public, [trusted])
+    assert refused.value.reason == "log-entry-other"
+    entries = (entered(signed.envelope.signed),)
+    bundles = {**case.bundles, name: replace(signed, entries=entries).data()}
+    trust = replace(case.trust, logs=(*case.trust.logs, trusted))
+    assert case.refused(bundles, trust=trust) == "log-time"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from mlgate.files import FOLDER
 from mlgate.render.github import command as github_command
 from mlgate.run.record import folder_of
 from mlgate.run.store import Store
-from mlgate.run.verdict import Record
+from mlgate.run.verdict import Record, content
 from mlgate.spec.spec import FILE, Spec
-from mlgate.verify import Verification, verify
+from mlgate.verify import Refusal, Verification, verify
 
 # What a job is given: the files, one path per line.
 _ARTIFACTS = "MLGATE_ARTIFACTS"
@@ -35,6 +36,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--params", envvar="MLGATE_PARAMS", help="The same, as a JSON object of strings.")
 @click.option("--policy", type=_PATH, help="Whom to believe: a YAML file; see docs/provenance.md.")
 @click.option("--key", type=_PATH, help="The one public key to believe, instead of a policy.")
+@click.option("--log", is_flag=True, help="Verify the audit log too, every entry of it.")
+@click.option("--seen", type=_PATH, help="A checkpoint of the log that was kept elsewhere.")
 @click.option(
     "--format",
     "form",
@@ -55,6 +58,8 @@ def command(
     params: str | None,
     policy: Path | None,
     key: Path | None,
+    log: bool,
+    seen: Path | None,
     form: str,
 ) -> None:
     """Say whether exactly these files were approved, and whether the evidence still says so.
@@ -73,6 +78,8 @@ def command(
         )
         found = verify(record, wanted, spec=own, profile=profile or None)
         found = _signed(record, found, policy, key)
+        if log or seen is not None:
+            found = _logged(found, root_of(spec) / FOLDER / "log", seen)
     if form == "json":
         click.echo(found.document().printed(), nl=False)
     elif form == "github":
@@ -95,6 +102,21 @@ def _signed(
 
     trusted = trust.read(policy) if policy is not None else trust.of_key(key or Path())
     return verify_signed(record, found, trusted, now=datetime.now(UTC))
+
+
+def _logged(found: Verification, folder: Path, seen: Path | None) -> Verification:
+    """The same, with what is wrong with the audit log."""
+    from mlgate.provenance.audit_log import AuditLog  # noqa: PLC0415
+    from mlgate.provenance.reasons import Refused  # noqa: PLC0415
+
+    try:
+        AuditLog(folder).verify(seen=None if seen is None else content(seen).decode())
+    except UnicodeDecodeError:
+        raise UsageError(f"{seen} is no checkpoint") from None
+    except Refused as refused:
+        refusal = Refusal(refused.reason, refused.message, refused.hint)
+        return replace(found, refusals=(*found.refusals, refusal))
+    return found
 
 
 def _artifacts(named: tuple[str, ...]) -> tuple[str, ...]:

@@ -63,6 +63,9 @@ def attested(name: str, data: bytes, trust: Trust) -> Attested:
         logged = None
         if signed.entries and trust.logs:
             logged = verify_entry(signed.entries[0], signed.envelope, holder.key, trust.logs)
+            if logged.at is None:
+                message = "a Rekor v2 entry has no time, and time stamps are not read yet"
+                raise Refused("log-time", message)
         elif trust.log_required:
             raise Refused("log-absent", "there is no log entry, and the policy requires one")
         return Attested(name, hashlib.sha256(data).hexdigest(), signed.statement, holder, logged)

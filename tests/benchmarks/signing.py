@@ -64,7 +64,7 @@ def model(folder: Path, what: str, key: Path, times: int) -> None:
 def chain(folder: Path) -> None:
     """Eight bundles, verified together."""
     key = development_key(folder / "keys")
-    subject = Subject("m", {"sha256": "ab" * 32})
+    subject = Subject("x:m", {"sha256": "ab" * 32})
     bundles = {
         f"{n}.json": sign(
             test_result([subject], result="PASSED", configuration=[], passed=["x"], warned=[]), key
