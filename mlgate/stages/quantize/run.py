@@ -104,6 +104,7 @@ def measure(job: Job[Quantize]) -> Measured:
     _name_classes(context, source)
     _refuse_constant(context)
     _check_labels(context, options.evaluation.label if options.evaluation else None)
+    _try_metrics(context)
     digest = located.digest or digest_of(path.read_bytes())
     if idle:
         return _passed_through(job, context, splits, path, digest)
@@ -274,6 +275,13 @@ def _refuse_constant(context: TrialContext) -> None:
         f"the source model answers class {said[0]} for all {len(said)} search samples",
         hint="nothing can be compared with that: check output, threshold and the inputs' scale",
     )
+
+
+def _try_metrics(context: TrialContext) -> None:
+    """A user's own metric meets the source first: its error is then told once, and is no candidate's."""
+    seen = context.search.first()
+    for _, metric in context.scoring.custom:
+        metric(seen.candidate, seen.labels)
 
 
 def _check_labels(context: TrialContext, label: str | None) -> None:
