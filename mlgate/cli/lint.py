@@ -16,7 +16,6 @@ from mlgate.gate import Outcome
 from mlgate.policy.judge import judge_spec
 from mlgate.render.text import rule_message
 from mlgate.run.plan import resolve, terms_of
-from mlgate.run.report import spec_facts
 from mlgate.sources import files, location
 from mlgate.spec.lint import warnings
 from mlgate.spec.problems import near
@@ -62,7 +61,7 @@ def _asked(spec: Spec) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     terms = terms_of(resolve(spec, include_deploys=True), spec.stages, day=day)
     denied: list[Problem] = []
     warned: list[Problem] = []
-    for row in judge_spec(terms.policies, spec_facts(terms)):
+    for row in judge_spec(terms.policies):
         if row.rank is Outcome.PASS:
             continue
         at = spec.key_position("policies")

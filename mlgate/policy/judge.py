@@ -10,7 +10,7 @@ from typing import Any
 
 from mlgate.gate import Outcome
 from mlgate.policy.engine import Answer, Compiled, Wrong, engine
-from mlgate.policy.facts import Facts, SpecFacts
+from mlgate.policy.facts import Facts
 from mlgate.policy.rules import PlacedRule, Policies, Rule, RuleRow, Waiver
 
 
@@ -23,10 +23,10 @@ def judge(policies: Policies, facts: Facts) -> tuple[RuleRow, ...]:
     return tuple(_row(placed, activation, waivers) for placed in policies.rules)
 
 
-def judge_spec(policies: Policies, spec: SpecFacts) -> tuple[RuleRow, ...]:
+def judge_spec(policies: Policies) -> tuple[RuleRow, ...]:
     """The rules that ask for no results, on a spec that was not run yet."""
     early = [placed for placed in policies.rules if not reads_report(placed.rule)]
-    return judge(policies.model_copy(update={"rules": tuple(early)}), Facts(spec=spec))
+    return judge(policies.model_copy(update={"rules": tuple(early)}), Facts(spec=policies.spec))
 
 
 def holds(waiver: Waiver, day: date | None) -> bool:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from mlgate.evidence import Digest, Frozen
 from mlgate.gate import Outcome, Severity, Word
+from mlgate.policy.facts import SpecFacts
 
 RULE_NAME: Final = r"^[a-z][a-z0-9-]{0,62}$"
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -73,11 +74,12 @@ class WaiverFile(Frozen):
 class Policies(Frozen):
     """What a run is held against: the rules of every file, the waivers, and the day of judging.
 
-    Kept in the run's record, so that judging it again next year gives the same answer.
+    `spec` is the whole spec as rules see it, stages included that the run was not asked for. Kept in the run's record, so that judging it again next year gives the same answer.
     """
 
     rules: tuple["PlacedRule", ...] = ()
     waivers: tuple[Waiver, ...] = ()
+    spec: SpecFacts = SpecFacts()
     day: str | None = None
 
 

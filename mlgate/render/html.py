@@ -1,6 +1,6 @@
 """The report as one HTML page that stands alone: no scripts, no fonts, nothing fetched."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import jinja2
 from mlgate import pareto
 from mlgate.errors import printable
 from mlgate.figure import Figure
-from mlgate.gate import GateResult
+from mlgate.gate import GateResult, Outcome
 from mlgate.policy.rules import RuleRow
 from mlgate.render.svg import draw
 from mlgate.render.text import MARKS, rule_message, words
@@ -40,6 +40,8 @@ def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = 
     `about` is said at its foot: when and where the run was.
     """
     stages = [_stage(name, report.uses(name), result) for name, result in report.results.items()]
+    # What needs somebody comes first; the others stay in the plan's order.
+    stages.sort(key=lambda stage: -report.results[stage["name"]].outcome)
     gates = [gate for stage in stages for gate in stage["gates"]]
     return _ENVIRONMENT.get_template("report.html.j2").render(
         report=report,
@@ -47,6 +49,7 @@ def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = 
         mark=MARKS[report.outcome],
         words=words(report),
         stages=stages,
+        attention=_attention(report, stages),
         tally=[
             (kind, sum(g["outcome"] == kind for g in gates))
             for kind in ("fail", "error", "inconclusive", "warn", "pass")
@@ -57,6 +60,30 @@ def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = 
         spec_digest=report.spec_digest,
         about=about,
     )
+
+
+def _attention(report: Report, stages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What did not simply pass, the worst first, for the first screen."""
+    found = []
+    for stage in stages:
+        anchor = f"stage-{stage['name']}"
+        if stage["reason"]:
+            found.append(_line(stage["outcome"], stage["name"], anchor, stage["reason"]))
+        for gate in stage["gates"]:
+            if gate["outcome"] != "pass":
+                where = f"{stage['name']}, line {gate['line']}"
+                found.append(_line(gate["outcome"], where, anchor, gate["message"]))
+    for rule in report.policies:
+        if rule.rank is not Outcome.PASS:
+            found.append(_line(rule.rank.word, f"policy {rule.rule}", "policies", rule.message))
+    found.sort(key=lambda line: -Outcome[line["outcome"].upper()])
+    return found
+
+
+def _line(outcome: str, where: str, anchor: str, message: str) -> dict[str, str]:
+    mark = MARKS[Outcome[outcome.upper()]]
+    line = {"outcome": outcome, "mark": mark, "where": where, "anchor": anchor}
+    return {**line, "message": message}
 
 
 def _rule(rule: RuleRow) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from mlgate import __version__
 from mlgate.errors import StageError, UsageError, about
 from mlgate.evidence import Evidence, canonical, digest_of
 from mlgate.machine import hardware
-from mlgate.run.report import StageTerms, Terms
+from mlgate.run.report import StageTerms, Terms, spec_facts
 from mlgate.sources import without_secrets
 from mlgate.spec.lint import upstream
 from mlgate.spec.problems import near
@@ -139,16 +139,21 @@ def terms_of(plan: Plan, found: Iterable[str], *, day: str | None = None) -> Ter
     `day` is the one on which waivers have to hold (UTC, 2026-12-31).
     """
     there = set(found)
-    return Terms(
+    terms = Terms(
         name=plan.spec.name,
         spec_digest=plan.spec.digest,
         profile=plan.spec.profile,
         confidence=plan.spec.confidence,
         stages={node.id: node.terms for node in plan.nodes},
-        policies=plan.spec.policies.model_copy(update={"day": day}),
         left_out=tuple(node.id for node in resolve(plan.spec).nodes if node.id not in there),
         changed=plan.spec.changed,
     )
+    if not plan.spec.policies.rules:
+        return terms
+    whole = {node.id: node.terms for node in resolve(plan.spec, include_deploys=True).nodes}
+    facts = spec_facts(terms, whole)
+    asked = plan.spec.policies.model_copy(update={"day": day, "spec": facts})
+    return replace(terms, policies=asked)
 
 
 def _node(spec: Spec, name: str, after: tuple[str, ...]) -> Node:

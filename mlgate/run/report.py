@@ -130,7 +130,7 @@ def judge(terms: Terms, found: Mapping[str, Found]) -> "Report":
             results[stage] = terms.stages[stage].judge(one, confidence=terms.confidence)
         else:
             results[stage] = one
-    facts = Facts(spec=spec_facts(terms), report=_report_facts(terms, results))
+    facts = Facts(spec=terms.policies.spec, report=_report_facts(terms, results))
     return Report(terms, results, judge_policies(terms.policies, facts))
 
 
@@ -289,18 +289,18 @@ def _measurement(m: Measurement, confidence: float) -> MeasurementRow:
     )
 
 
-def spec_facts(terms: Terms) -> SpecFacts:
-    """What rules may ask of the spec."""
-    stages = []
-    for name, stage in terms.stages.items():
+def spec_facts(terms: Terms, stages: Mapping[str, StageTerms]) -> SpecFacts:
+    """What rules may ask of the spec: all its `stages`, also those that a run leaves out."""
+    seen = []
+    for name, stage in stages.items():
         gates = tuple(_gate_fact(gate) for gate in stage.gates)
-        stages.append(StageFact(id=name, uses=stage.uses, gates=gates))
+        seen.append(StageFact(id=name, uses=stage.uses, gates=gates))
     changed = [ChangedFact(name=c.name, value=c.value) for c in terms.changed]
     return SpecFacts(
         name=terms.name,
         profile=terms.profile,
         confidence=terms.confidence,
-        stages=tuple(stages),
+        stages=tuple(seen),
         changed=tuple(changed),
     )
 

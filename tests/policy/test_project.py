@@ -179,3 +179,16 @@ def test_a_rule_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
 )
 def test_p8_a_waiver_that_is_wrong_is_an_error_at_lint(tmp_path: Path, waiver: str) -> None:
     assert problems(project(tmp_path, waiver=waiver))
+
+
+def test_stages_that_a_run_leaves_out_are_asked_for_all_the_same(tmp_path: Path) -> None:
+    """A run of one stage knows the gates of the others: the spec has them."""
+    more = SPEC + "  again: {uses: validate, dataset: rows.csv, gates: [{metric: rows, min: 2}]}\n"
+    only_data = RULES.replace("spec.gated('rows')", "spec.stages.exists(s, s.id == 'data')")
+    folder = project(tmp_path, spec=more, **{"rules/r.yaml": only_data})
+    code, report = check(folder, "--only", "again")
+    assert code == 0
+    assert report["left_out"] == ["data"]
+    assert [row["outcome"] for row in report["policies"]] == ["pass", "pass"]
+    again = judge_stored(folder / FOLDER, None)
+    assert again.report.verdict() == (again.folder / "verdict.json").read_bytes()
