@@ -14,7 +14,12 @@ IMAGE: Final = "mlgate:set-the-image-parameter"
 # Where an example needs one.
 _EXAMPLE: Final = f"registry.example.com/mlgate@sha256:{'0' * 64}"
 # The template's stages, in their order, by what they use.
-TEMPLATE: Final = {"validate": "data", "quantize": "int8", "benchmark": "latency"}
+TEMPLATE: Final = {
+    "validate": "data",
+    "evaluate": "better",
+    "quantize": "int8",
+    "benchmark": "latency",
+}
 RESULTS: Final = "/tekton/results"
 USER: Final = 65532
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import JsonValue
 
 from mlgate.ci import tasks
 from mlgate.ci.tasks import TEMPLATE
@@ -140,10 +141,15 @@ def test_parameters_are_values_and_nothing_else(tmp_path: Path, text: str) -> No
 def test_all_results_of_a_stage_fit_into_a_termination_message(uses: str, tmp_path: Path) -> None:
     """With names as long as any; a result that was left out would not be attested."""
     digest = f"sha256:{'f' * 64}"
-    outputs = {
-        port: Artifact(name="n" * 64, digest=digest, size_bytes=1) for port in STAGES[uses].outputs
-    }
-    evidence = Evidence(uses=uses, inputs={}, outputs=outputs)
+    outputs: dict[str, Artifact] = {}
+    pushed: dict[str, JsonValue] = {}
+    for port, kind in STAGES[uses].outputs.items():
+        media_type = "application/octet-stream"
+        if kind == "image":
+            media_type = "application/vnd.oci.image.manifest.v1+json"
+            pushed[port] = "registry.example.org/" + "r" * 100
+        outputs[port] = Artifact(name="n" * 64, digest=digest, size_bytes=1, media_type=media_type)
+    evidence = Evidence(uses=uses, inputs={}, outputs=outputs, details={"images": pushed})
     stage = "s" * 63
     report = reported({stage: Ran(evidence, digest, (), (), False)}, uses=uses, name="x" * 200)
     to_tekton(report, file="mlgate.yaml", folder=tmp_path)

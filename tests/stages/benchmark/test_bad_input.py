@@ -31,11 +31,11 @@ MEASURED: dict[str, tuple[dict[str, Any], str, str]] = {
     "dtype": ({"inputs": {"x": {"npz": "double.npz"}}}, "wants float32, and is given", "dtype"),
     "nan": ({"model": "nan.onnx"}, "nan.onnx: output h1 is NaN", "give real rows"),
     "nan-baseline": ({"baseline": "nan.onnx"}, "nan.onnx: output h1 is NaN", "give real rows"),
-    "external": ({"model": "external.onnx"}, "lacks its external data", "keep the .data file"),
+    "external": ({"model": "external.onnx"}, "which does not exist", "beside"),
     "no-model": ({"model": "junk.onnx"}, "junk.onnx cannot be loaded", "valid ONNX file"),
     "baseline": ({"baseline": "named.onnx"}, "the baseline has inputs z, the model x", "compare"),
     "baseline-width": ({"baseline": "narrow.onnx"}, "float32 (N, 32) in the baseline", "compare"),
-    "text": ({"dataset": "rows.csv"}, "cannot be filled from x", "so that the numbers fit"),
+    "text": ({"dataset": "rows.csv"}, "the columns give 1", "shape"),
 }
 WRITTEN: dict[str, tuple[dict[str, Any], str, str]] = {
     "provider": ({"provider": "rocm"}, "'rocm' is not known", "provider"),
