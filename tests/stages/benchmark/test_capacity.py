@@ -214,3 +214,39 @@ def test_what_was_not_answered_takes_the_time_of_what_was() -> None:
     assert len(capacity.undisturbed(arrivals, trace, 1, max_inflight=2).latency) < 60
     nothing = Trace(own[:0], own[:0], 100, own=own * 0)
     assert capacity.undisturbed(arrivals, nothing, 1) is nothing
+
+
+def _ramp(*points: tuple[float, float, bool]) -> list[capacity.Step]:
+    """Steps of one round: rate, response, and whether the backlog stayed."""
+    return [
+        capacity.Step(0, rate, 1000, 1000, response, response, response, kept=kept)
+        for rate, response, kept in points
+    ]
+
+
+@pytest.mark.parametrize(
+    ("points", "limit", "knee"),
+    [
+        # The response is proportional to the rate: 2 is crossed at 200, between two rates.
+        ([(100, 1, True), (150, 1.5, True), (400, 4, True)], 2.0, 200.0),
+        ([(100, 1, True), (400, 4, True)], 2.0, 200.0),
+        ([(400, 4, True), (100, 1, True), (150, 1.5, True)], 2.0, 200.0),
+        # Proportional to its square: 4 is crossed at 200.
+        ([(100, 1, True), (400, 16, True)], 4.0, 200.0),
+        # Never crossed: the highest rate that was tried.
+        ([(100, 1, True), (150, 1.5, True)], 2.0, 150.0),
+        # A rate at which the backlog grew counts as beyond the limit by half, whatever it answered.
+        ([(100, 1, True), (400, 0.1, False)], 1.0, 100.0),
+        ([(100, 2, True), (400, 0.1, False)], 2.0, 100.0),
+        # Responses rise with the rate: a fall is noise, and is pooled away.
+        ([(100, 2, True), (200, 0.5, True), (400, 4, True)], 2.0, 282.8427),
+    ],
+)
+def test_g10_the_knee_between_two_rates_is_known(
+    points: list[tuple[float, float, bool]], limit: float, knee: float
+) -> None:
+    assert capacity.knee_of(_ramp(*points), limit) == pytest.approx(knee, rel=1e-6)
+
+
+def test_g10_no_knee_where_the_lowest_rate_is_too_slow() -> None:
+    assert math.isnan(capacity.knee_of(_ramp((100, 3, True), (200, 4, True)), 2.0))
