@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -151,7 +152,8 @@ def _header(place: Location, file: str) -> tuple[str, list[str]]:
         raise StageError(
             f"{shown(file)} has no header", hint="the first line must name the columns"
         )
-    delimiter = max(",;\t|", key=first.count)
+    outside = re.sub(r'"[^"]*("|$)', "", first)  # a quoted name may hold any of them
+    delimiter = max(",;\t|", key=outside.count)
     names = next(csv.reader(io.StringIO(text), delimiter=delimiter))
     check_names(shown(file), names)
     return delimiter, names

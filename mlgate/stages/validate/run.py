@@ -197,10 +197,12 @@ def _with_rows(result: "ExpectationResult") -> str:
 
 
 def _told(result: "ExpectationResult") -> dict[str, JsonValue]:
+    from mlgate.stages.validate.expectations.plain_values import plain  # noqa: PLC0415  # as above
+
     return {
         "type": result.type,
         "column": result.column,
-        "kwargs": result.kwargs,
+        "kwargs": plain(result.kwargs),
         "severity": result.severity,
         "outcome": result.outcome,
         "elements": result.element_count,
@@ -261,6 +263,8 @@ def _contract(job: Job[Validate], table: Table, found: _Findings) -> Contract | 
 
 
 def _said(change: Change) -> str:
+    if change.why.startswith(f"{change.path} is "):
+        return change.why
     sides = f" ({change.old} → {change.new})" if change.old or change.new else ""
     return f"{change.path} {change.kind}{sides}: {change.why}"
 

@@ -24,7 +24,8 @@ class Expectation(Frozen):
     """One expectation of a Great Expectations suite, written in place."""
 
     type: str = Field(
-        pattern=r"^expect_[a-z_]+$", description="E.g. expect_column_values_to_not_be_null."
+        pattern=r"^(expect|unexpected)_[a-z0-9_]+$",
+        description="E.g. expect_column_values_to_not_be_null.",
     )
     kwargs: dict[str, JsonValue] = Field(
         {}, description="Its arguments, as Great Expectations has them."

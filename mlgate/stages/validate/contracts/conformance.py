@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from typing import Final
 
 import pyarrow as pa
 
@@ -126,10 +127,22 @@ def _check_values(contract: Contract, table: Table) -> Iterator[Change]:
             yield from _broken(columns[name], "type", what, wrong)
 
 
+_SENTENCES: Final = {
+    "required": "{name} is required, and {rows} without it",
+    "enum": "{name} is one of a list of values, and {rows} with another",
+    "unique": "{name} is unique, and {rows} with a value that another has, too",
+    "type": "{name} is {type}, and {rows} with what is none",
+}
+
+
+def _rows(count: int) -> str:
+    return "there is 1 row" if count == 1 else f"there are {count:,} rows"
+
+
 def _broken(column: Column, kind: str, what: str, rows: int) -> Iterator[Change]:
     if rows:
         found = f"{rows} {what}"
-        why = "the contract says otherwise"
+        why = _SENTENCES[kind].format(name=column.name, type=column.type, rows=_rows(rows))
         yield Change(column.name, kind, kind, found, True, True, why, column.read_by_model)
 
 

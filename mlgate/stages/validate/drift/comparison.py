@@ -1,6 +1,6 @@
 """Drift: how far each column of a dataset has moved from a reference profile."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from mlgate.errors import StageError
 from mlgate.stages.validate.drift.profile import (
+    UNLISTED,
     Categorical,
     Ordered,
     Profile,
+    Skipped,
     Withheld,
     single_values,
 )
@@ -22,9 +24,6 @@ Metric = Literal["psi", "js", "ks", "wasserstein", "new_values", "null_rate"]
 METRICS: Final[tuple[Metric, ...]] = (
     "psi", "js", "ks", "wasserstein", "new_values", "null_rate",
 )  # fmt: skip
-
-_UNLISTED: Final = 0.9
-"""Share of values outside the most frequent ones from which a column is no category."""
 
 _Bins = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -81,8 +80,6 @@ def compare(
     unit = _unit(reference, current)
     columns: list[ColumnDrift] = []
     left_out: list[tuple[str, str]] = []
-    known = {c.name for c in reference.columns} | {s.name for s in reference.skipped}
-    skipped = {s.name: s for s in (*reference.skipped, *current.skipped)}
     listed = dict.fromkeys(
         [c.name for c in (*reference.columns, *current.columns)]
         + [s.name for s in (*reference.skipped, *current.skipped)]
@@ -92,20 +89,59 @@ def compare(
         if name in ignore:
             left_out.append((name, "ignored"))
         elif before is None and after is None:
-            reason = skipped[name].reason
-            if name in known or reason == "ignored":
-                left_out.append((name, reason))
+            columns_or_why = _both_skipped(name, reference, current)
+            if isinstance(columns_or_why, ColumnDrift):
+                columns.append(columns_or_why)
             else:
-                columns.append(_impossible(name, f"the reference has no column {name!r}"))
+                left_out.append((name, columns_or_why))
         elif before is None or after is None:
             columns.append(_impossible(name, _missing(name, reference, current)))
         elif before.kind == "temporal" == after.kind and not times:
-            left_out.append((name, "dates and times move by nature"))
+            columns.append(_nulls_alone(before, after, _sizes(reference, current)))
+            left_out.append((name, "dates and times move by nature: only its nulls are compared"))
         else:
             columns.append(_compare(before, after, bins, _sizes(reference, current)))
-            if why := _nulls_only(before):
-                left_out.append((name, f"{why}: only its nulls are compared"))
+            left_out += [(name, why) for why in _limits(before)]
     return Drift(tuple(columns), tuple(left_out), unit)
+
+
+def _both_skipped(name: str, reference: Profile, current: Profile) -> ColumnDrift | str:
+    """A column that has no profile on either side: why it is left out, or what is wrong with it."""
+    before, after = reference.skip(name), current.skip(name)
+    skipped = before or after
+    assert skipped is not None
+    if skipped.reason == "ignored":
+        return skipped.reason
+    if before is None or after is None:
+        where = "reference" if before is None else "dataset"
+        return _impossible(name, f"the {where} has no column {name!r}")
+    if before.type != after.type:
+        return _impossible(
+            name,
+            f"its type is {before.type} in one and {after.type} in the other: they cannot be "
+            "compared",
+        )
+    if before.nulls is None or after.nulls is None:
+        return before.reason
+    return _nulls_alone(before, after, _sizes(reference, current), (reference.rows, current.rows))
+
+
+def _nulls_alone(
+    before: Ordered | Skipped,
+    after: Ordered | Skipped,
+    per_row: tuple[float, float],
+    rows: tuple[int, int] | None = None,
+) -> ColumnDrift:
+    """The rise of nulls, which is known for every type."""
+    n, m = rows or (_rows(before), _rows(after))
+    was, is_ = before.nulls or 0, after.nulls or 0
+    rise = distances.rise(was * per_row[0], n * per_row[0], is_ * per_row[1], m * per_row[1])
+    return ColumnDrift(before.name, {"null_rate": rise})
+
+
+def _rows(column: Ordered | Skipped) -> int:
+    assert isinstance(column, Ordered)
+    return column.count + column.nulls
 
 
 def _unit(reference: Profile, current: Profile) -> str | None:
@@ -131,7 +167,7 @@ def _missing(name: str, reference: Profile, current: Profile) -> str:
     there = reference.column(name) is not None
     where = "dataset" if there else "reference"
     column = known[there].column(name)
-    other = next((s for s in known[not there].skipped if s.name == name), None)
+    other = known[not there].skip(name)
     if other is None:
         return f"the {where} has no column {name!r}"
     was = column.type if column else ""
@@ -185,9 +221,19 @@ def _nulls_only(column: Ordered | Categorical | Withheld) -> str | None:
     match column:
         case Withheld():
             return "personal data"
-        case Categorical() if column.count and column.other > _UNLISTED * column.count:
+        case Categorical() if column.count and column.other > UNLISTED * column.count:
             return "identifiers or free text"
     return None
+
+
+def _limits(column: Ordered | Categorical | Withheld) -> Iterator[str]:
+    """What no metric says of a column, and why."""
+    if why := _nulls_only(column):
+        yield f"{why}: only its nulls are compared"
+    elif isinstance(column, Categorical) and column.other:
+        yield f"more than the {len(column.top)} values that are listed: no new_values"
+    elif isinstance(column, Ordered) and column.count and column.low == column.high:
+        yield "the reference is constant, so it has no scale: no wasserstein"
 
 
 def _pooled(before: Ordered, after: Ordered, bins: int) -> _Bins:
@@ -239,10 +285,10 @@ def _ordered(
     edges = before.edges
     grid = [min(extremes + list(edges[:1])), *edges, max(extremes + list(edges[-1:]))]
     distance = distances.wasserstein(before.counts, after.counts, grid, single, n=n, m=m)
-    if distance is None:
-        reasons["wasserstein"] = "the reference is constant, so it has no scale"
-    else:
+    if distance is not None:
         found["wasserstein"] = distance
+    elif (before.low, before.high) != (after.low, after.high):
+        reasons["wasserstein"] = "the reference is constant, so it has no scale"
 
 
 def _new_values(
@@ -258,10 +304,7 @@ def _new_values(
         case Categorical(), Categorical() if before.other == 0:
             new = after.other
         case Categorical(), _:
-            reasons["new_values"] = (
-                f"the reference has more than the {len(before.top)} values that it lists"
-            )
-            return
+            return  # too many categories to say what is new: the caller names it
         case _:
             return
     if after.count == 0:

@@ -20,6 +20,9 @@ from mlgate.evidence import Digest, Frozen
 SCHEMA: Final = "mlgate/profile/v1"
 _HINT: Final = "profile the reference dataset again, or name the dataset itself as reference"
 
+UNLISTED: Final = 0.9
+"""Share of values outside the most frequent ones from which a column is no category."""
+
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -95,6 +98,8 @@ class Skipped(Frozen):
     name: str
     type: str
     reason: str
+    nulls: Count | None = None
+    """None in profiles that were made before nulls were counted in every column."""
 
 
 Column = Annotated[Ordered | Categorical | Withheld, Field(discriminator="kind")]
@@ -120,6 +125,9 @@ class Profile(Frozen):
 
     def column(self, name: str) -> Ordered | Categorical | Withheld | None:
         return next((c for c in self.columns if c.name == name), None)
+
+    def skip(self, name: str) -> Skipped | None:
+        return next((one for one in self.skipped if one.name == name), None)
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

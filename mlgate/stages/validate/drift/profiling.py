@@ -14,6 +14,7 @@ from mlgate.errors import StageError
 from mlgate.evidence import Digest
 from mlgate.stages.validate.drift.binning import edges, frequent
 from mlgate.stages.validate.drift.profile import (
+    UNLISTED,
     Categorical,
     Ordered,
     Profile,
@@ -84,8 +85,18 @@ def build(
         rows=int(rows),
         units=Units(column=unit, count=int(units)) if unit else None,
         columns=tuple(columns),
-        skipped=tuple(skipped),
+        skipped=_with_nulls(table, skipped),
     )
+
+
+def _with_nulls(table: Table, skipped: list[Skipped]) -> tuple[Skipped, ...]:
+    """How many nulls each has: that is known for every type."""
+    counted = [one for one in skipped if one.reason != "ignored"]
+    if not counted:
+        return tuple(skipped)
+    sums = ", ".join(f"count(*) - count({quoted(one.name)})" for one in counted)
+    nulls = dict(zip([one.name for one in counted], _one(table, sums, table.view), strict=True))
+    return tuple(one.model_copy(update={"nulls": nulls.get(one.name)}) for one in skipped)
 
 
 def _check_names(table: Table, unit: str | None) -> None:
@@ -287,6 +298,8 @@ def _categorical(
     column: _Bins, count: int, nulls: int, empty: int, listed: Mapping[str, int]
 ) -> Categorical:
     top = tuple((v, empty if v == "" else int(listed.get(v, 0))) for v in column.values)
+    if count - sum(n for _, n in top) > UNLISTED * count:
+        top = ()  # identifiers or free text: of these no value is kept
     return Categorical(
         name=column.name, type=str(column.type), nulls=nulls, top=top,
         other=count - sum(n for _, n in top),

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql.base import PGDialect, PGTypeCompiler
+from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer, PGTypeCompiler
 from sqlalchemy.engine import Engine, IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.pool import NullPool
@@ -40,11 +40,19 @@ class _Types(PGTypeCompiler):
         return "DOUBLE" if type_.precision is None else super().visit_NUMERIC(type_, **kw)
 
 
+class _Names(PGIdentifierPreparer):
+    """DuckDB reserves words that PostgreSQL does not, such as `at`: every name is quoted."""
+
+    def _requires_quotes(self, value: str) -> bool:
+        return True
+
+
 class DuckDBDialect(PGDialect):
     """How SQLAlchemy writes SQL for DuckDB: as for PostgreSQL, with `/` as true division."""
 
     name = "duckdb"
     type_compiler_cls = _Types
+    preparer = _Names
     div_is_floordiv = False
     supports_statement_cache = True
     supports_native_decimal = True

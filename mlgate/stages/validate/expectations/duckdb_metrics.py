@@ -10,6 +10,7 @@ is what installs them.
 
 import math
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -278,7 +279,9 @@ class _Median(ColumnMedian):
         if found is None:
             return None
         low, high = found[middle[0]], found[middle[1]]
-        return low if low == high else low + (high - low) / 2
+        middle_value = low if low == high else low + (high - low) / 2
+        # Great Expectations makes a float of the bound: 0.20 is not below 0.2.
+        return float(middle_value) if isinstance(middle_value, Decimal) else middle_value
 
 
 def _source(engine: DuckDBExecutionEngine, domain: dict[str, Any]) -> quantiles.Source:

@@ -8,9 +8,10 @@ Importing this module is what installs the providers.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import duckdb
+import pyarrow as pa
 import sqlalchemy as sa
 
 from mlgate.stages.validate.expectations.duckdb_engine import DuckDBExecutionEngine
@@ -72,15 +73,45 @@ def _regex(
 ) -> Condition:
     """True where `regex` matches anywhere in the value.
 
-    `regexp_matches`, not `~`: that is a full match in some versions of DuckDB. What its engine
-    (RE2) refuses, look-around and back-references, is matched by Python over the distinct values.
+    `regexp_matches`, not `~`: that is a full match in some versions of DuckDB. Its engine (RE2) is
+    asked where the pattern means the same to it as to Python: of plain ASCII text, for patterns
+    without what the two languages read differently. Else Python looks at the distinct values.
     """
+    pattern = re.compile(regex)  # raises re.error when Python refuses it
+    if _means_the_same(regex, _execution_engine) and _is_plain(column, _execution_engine, _table):
+        return sa.func.regexp_matches(sa.cast(column, sa.VARCHAR), regex)
+    return _checked(column, matches_regex(pattern), f"regex {regex}", _execution_engine, _table)
+
+
+# Literals, classes, groups and repetitions that RE2 and Python read alike in printable ASCII.
+_COMMON: Final = re.compile(
+    r"""(?: \\[wWdDsSbB] | \\[^A-Za-z0-9] | [^\\\[\](){}*+?]
+          | \[\^? (?: \\[wWdDsS] | \\[^A-Za-z0-9] | [^\\\[\]&~|] )+ \]
+          | \((?:\?:)? | \)
+          | [*+?]\?? | \{\d{1,3}(?:,\d{0,3})?\}\??
+        )*""",
+    re.VERBOSE,
+)
+
+
+def _means_the_same(regex: str, engine: DuckDBExecutionEngine) -> bool:
+    if not regex.isascii() or not _COMMON.fullmatch(regex):
+        return False
     try:
-        _execution_engine.duckdb.execute("select regexp_matches('', ?)", [regex]).fetchone()
+        engine.duckdb.execute("select regexp_matches('', ?)", [regex]).fetchone()
     except duckdb.Error:
-        pattern = re.compile(regex)  # raises re.error when Python refuses it as well
-        return _checked(column, matches_regex(pattern), f"regex {regex}", _execution_engine, _table)
-    return sa.func.regexp_matches(sa.cast(column, sa.VARCHAR), regex)
+        return False
+    return True
+
+
+def _is_plain(column: Any, engine: DuckDBExecutionEngine, table: Any) -> bool:
+    """Whether all values are printable ASCII: beyond it `\\s`, `\\w` and `$` differ."""
+    if not pa.types.is_string(engine.columns[column.name]):
+        return True
+    text = sa.column(column.name)
+    odd = sa.not_(sa.func.regexp_full_match(text, "[ -~]*"))
+    query = sa.select(text).select_from(source_of(table)).where(odd).limit(1)
+    return not engine.execute_query(query).fetchall()
 
 
 def _some(values: Sequence[str], what: str) -> Sequence[str]:

@@ -17,11 +17,62 @@ from mlgate.stages.validate.expectations.gx import (
     PandasExecutionEngine,
     column_condition_partial,
 )
-from mlgate.stages.validate.expectations.text_checks import matches_json_schema
+from mlgate.stages.validate.expectations.text_checks import matches_json_schema, matches_regex
 
 
 class FrameExecutionEngine(PandasExecutionEngine):
     """GX's engine for pandas, under a name that this module can give providers for."""
+
+
+class _MatchRegex(ColumnMapMetricProvider):
+    """Python's `re`: what pandas itself uses depends on how the text is stored."""
+
+    condition_metric_name = "column_values.match_regex"
+    condition_value_keys = ("regex",)
+
+    @column_condition_partial(engine=FrameExecutionEngine)
+    def _frame(cls, column: Any, regex: str, **_: Any) -> Any:
+        return _found(column, [regex]).all(axis=1)
+
+
+class _NotMatchRegex(ColumnMapMetricProvider):
+    condition_metric_name = "column_values.not_match_regex"
+    condition_value_keys = ("regex",)
+
+    @column_condition_partial(engine=FrameExecutionEngine)
+    def _frame(cls, column: Any, regex: str, **_: Any) -> Any:
+        return ~_found(column, [regex]).any(axis=1)
+
+
+class _MatchRegexList(ColumnMapMetricProvider):
+    condition_metric_name = "column_values.match_regex_list"
+    condition_value_keys = ("regex_list", "match_on")
+    default_kwarg_values = {"match_on": "any"}
+
+    @column_condition_partial(engine=FrameExecutionEngine)
+    def _frame(
+        cls, column: Any, regex_list: Sequence[str], match_on: str | None = None, **_: Any
+    ) -> Any:
+        found = _found(column, regex_list)
+        return found.all(axis=1) if match_on == "all" else found.any(axis=1)
+
+
+class _NotMatchRegexList(ColumnMapMetricProvider):
+    condition_metric_name = "column_values.not_match_regex_list"
+    condition_value_keys = ("regex_list",)
+
+    @column_condition_partial(engine=FrameExecutionEngine)
+    def _frame(cls, column: Any, regex_list: Sequence[str], **_: Any) -> Any:
+        return ~_found(column, regex_list).any(axis=1)
+
+
+def _found(column: Any, patterns: Sequence[str]) -> pd.DataFrame:
+    """One boolean column per pattern: is it found anywhere in the value?"""
+    if not patterns:
+        raise ValueError("regex_list is empty")
+    checks = [matches_regex(re.compile(pattern)) for pattern in patterns]
+    matches = {i: [check(value) for value in column] for i, check in enumerate(checks)}
+    return pd.DataFrame(matches, index=column.index, dtype=bool)
 
 
 class _MatchLike(ColumnMapMetricProvider):

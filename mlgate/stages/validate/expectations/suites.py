@@ -5,6 +5,7 @@ expectation, wrong arguments, an empty suite. GX itself calls an empty suite a s
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -44,6 +45,8 @@ class SuiteEntry:
     def columns(self) -> tuple[str, ...]:
         """The columns it looks at."""
         single = [self.kwargs[k] for k in _COLUMN_KWARGS if isinstance(self.kwargs.get(k), str)]
+        if self.type.startswith("expect_table_"):
+            return tuple(single)  # what it asks of names needs no values, and no column either
         several = self.kwargs.get("column_list")
         return tuple(single + [c for c in several if isinstance(c, str)] if several else single)
 
@@ -112,7 +115,7 @@ def _entry(suite: str, index: int, written: object) -> SuiteEntry:
             f"{where} ({type_}): suite parameters ($PARAMETER) have no value here",
             hint="write the value into the suite",
         )
-    _can_fail(f"{where} ({type_})", kwargs)
+    _can_fail(f"{where} ({type_})", type_, kwargs)
     try:
         # The index in `meta` is how a result finds its way back: GX changes the order.
         with quietly():
@@ -136,7 +139,39 @@ def _known(where: str, type_: str) -> None:
     )
 
 
-def _can_fail(where: str, kwargs: Mapping[str, Any]) -> None:
+def _bounds(kwargs: Mapping[str, Any]) -> list[Any]:
+    """Every limit of a `…_to_be_between`: two of a value, or two for each quantile."""
+    bounds = [kwargs.get("min_value"), kwargs.get("max_value")]
+    ranges = kwargs.get("quantile_ranges")
+    if isinstance(ranges, Mapping):
+        for pair in ranges.get("value_ranges") or ():
+            bounds += pair if isinstance(pair, list | tuple) else [pair]
+    return bounds
+
+
+def _binds(bound: object) -> bool:
+    """Whether a value can lie beyond the limit: NaN and infinity let all of them pass."""
+    return bound is not None and not (isinstance(bound, float) and not math.isfinite(bound))
+
+
+# Arguments without which Great Expectations calls an expectation a success.
+_NEEDED: Final = {
+    "expect_column_kl_divergence_to_be_less_than": ("threshold", "partition_object"),
+    "expect_column_distinct_values_to_be_in_set": ("value_set",),
+    "expect_column_distinct_values_to_contain_set": ("value_set",),
+    "expect_column_distinct_values_to_equal_set": ("value_set",),
+    "expect_column_most_common_value_to_be_in_set": ("value_set",),
+    "expect_column_pair_values_to_be_in_set": ("value_pairs_set",),
+    "expect_column_values_to_be_in_set": ("value_set",),
+    "expect_column_values_to_not_be_in_set": ("value_set",),
+    "expect_column_values_to_be_in_type_list": ("type_list",),
+    "expect_column_values_to_be_of_type": ("type_",),
+    "expect_table_columns_to_match_ordered_list": ("column_list",),
+    "expect_table_columns_to_match_set": ("column_set",),
+}
+
+
+def _can_fail(where: str, type_: str, kwargs: Mapping[str, Any]) -> None:
     """Great Expectations calls an expectation a success that allows everything."""
     mostly = kwargs.get("mostly")
     if isinstance(mostly, int | float) and mostly <= 0:
@@ -144,6 +179,18 @@ def _can_fail(where: str, kwargs: Mapping[str, Any]) -> None:
             f"{where}: mostly {mostly:g} lets every row fail, so nothing would be checked",
             hint="mostly is the smallest share of rows that must hold, e.g. 0.95",
         )
+    bounds = _bounds(kwargs)
+    if type_.endswith("_to_be_between") and not any(_binds(bound) for bound in bounds):
+        raise StageError(
+            f"{where}: it has neither a smallest nor a largest value, so nothing would be checked",
+            hint="give min_value or max_value, or leave the expectation out",
+        )
+    for name in _NEEDED.get(type_, ()):
+        if kwargs.get(name) is None:
+            raise StageError(
+                f"{where}: {name} is not given, so nothing would be checked",
+                hint=f"give {name}, or leave the expectation out",
+            )
     for name in _SETS:
         if name in kwargs and kwargs[name] in ([], (), {}):
             raise StageError(

@@ -92,7 +92,7 @@ def test_no_file(tmp_path: Path) -> None:
         ({"type": "expect_column_values_to_be_between",
           "kwargs": {"column": "x", "min_value": {"$PARAMETER": "low"}}}, "$PARAMETER", "value"),
         ({"type": "expect_column_values_to_be_between", "kwargs": {"column": "x"}},
-         "cannot both be None", "arguments:"),
+         "neither a smallest nor a largest", "min_value"),
     ],
 )  # fmt: skip
 def test_wrong_expectations(written: dict[str, Any], message: str, hint: str) -> None:
