@@ -194,7 +194,8 @@ def _cast(values: Array, dtype: str, port: Port, doubt: str | None = None) -> Ar
         why = f"; {doubt}" if doubt else ""
         raise StageError(
             f"input {port.name} takes {dtype}, the column holds {held}{why}",
-            hint=doubt and "say which words mean missing: read: {null_values: [NA]}",
+            hint=doubt
+            and "write missing cells as empty ones, and leave their rows out with filter",
         )
     target = np.dtype(dtype)
     if target.kind in "iu" and values.dtype.kind == "f" and np.any(values != np.round(values)):
