@@ -119,6 +119,17 @@ def test_it_is_smaller_and_answers_the_same(client: Any, tmp_path: Path) -> None
     assert _left(client) == (0, [])
 
 
+def test_s6_an_archive_and_the_engine_give_the_same_image(client: Any, tmp_path: Path) -> None:
+    engine.save(client, NAME, tmp_path / "saved.tar")
+    made = []
+    for name, image in (("a", NAME), ("b", f"docker-archive:{tmp_path}/saved.tar")):
+        (tmp_path / name).mkdir()
+        said = measure(job(tmp_path / name, image, run=RUN))
+        made.append((said.outputs["image"].digest, said.details["image"], said.details["source"]))
+    assert made[0] == made[1]
+    assert _left(client) == (0, [])
+
+
 def test_a_needed_file_that_a_rule_drops_fails_and_is_named(client: Any, tmp_path: Path) -> None:
     planted = job(
         tmp_path, NAME, run=RUN, drop=["/srv/model/*"], escalate=False, tag="mlgate-test-slim:2"
