@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "judge": "Recompute a stored run's verdict from its evidence alone.",
     "verify": "Say whether exactly these files were approved, and whether the evidence still says so.",
     "sign": "Sign a finished run: what was made of what, which gates held, and the verdict.",
+    "promote": "Move traffic to an approved model, step by step, and back when harm is proven.",
+    "canary": "Watch, forecast and steer a rollout of a canary stage.",
     "report": "Render a stored run again, in another format.",
     "diff": "Put two runs side by side.",
     "history": "Show a metric over the stored runs.",

@@ -32,13 +32,12 @@ class Patience(Frozen):
     )
 
 
-class Course(Frozen):
-    """The whole way from 0 to 100 %."""
+class Pace(Frozen):
+    """The way from 0 to 100 %: what is not about any one trigger."""
 
     steps: tuple[Step, ...] = Field(
         min_length=1, description="Shares in rising order; after the last comes the promotion."
     )
-    triggers: tuple[Trigger, ...] = Field(min_length=1, description="What is watched.")
     classes: tuple[str, ...] = Field((), description="Predicted classes that are watched.")
     alpha: float = Field(0.02, gt=0, lt=0.5, description="Chance of a false rollback per rollout.")
     beta: float = Field(0.05, gt=0, lt=0.5, description="Chance of a false promotion.")
@@ -56,20 +55,34 @@ class Course(Frozen):
     cool_down: Duration = Field(
         "1h", description="A version that was rolled back is not tried again within this."
     )
-    no_traffic: Patience = Patience()
-    no_labels: Patience = Patience(hold="24h")
-    source_down: Patience = Patience(hold="5m")
+    no_traffic: Patience = Field(Patience(), description="When no request reaches the canary.")
+    no_labels: Patience = Field(
+        Patience(hold="24h"), description="When no label arrives, and a trigger needs some."
+    )
+    source_down: Patience = Field(
+        Patience(hold="5m"), description="When a source of what is seen does not answer."
+    )
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
         weights = [step.weight for step in self.steps]
         if any(after <= before for before, after in itertools.pairwise(weights)):
             raise ValueError("steps must rise: each weight above the one before it")
+        if seconds(self.lease) < 2 * seconds(self.interval):
+            raise ValueError("the lease must last two intervals: it is renewed at every look")
+        return self
+
+
+class Course(Pace):
+    """A pace, and what is watched on the way."""
+
+    triggers: tuple[Trigger, ...] = Field(min_length=1, description="What is watched.")
+
+    @model_validator(mode="after")
+    def _knows_its_triggers(self) -> Self:
         known = {trigger.id for trigger in self.triggers}
         if len(known) < len(self.triggers):
             raise ValueError("two triggers watch the same metric: leave one out")
         if unknown := {name for step in self.steps for name in step.needs} - known:
             raise ValueError(f"a step needs {min(unknown)!r}, which no trigger watches")
-        if seconds(self.lease) < 2 * seconds(self.interval):
-            raise ValueError("the lease must last two intervals: it is renewed at every look")
         return self

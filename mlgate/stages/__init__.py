@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mlgate.stage import Stage
-from mlgate.stages import benchmark, evaluate, quantize, slim, validate
+from mlgate.stages import benchmark, canary, evaluate, quantize, slim, validate
 
 STAGES: Final[Mapping[str, Stage[Any]]] = {
     stage.uses: stage
-    for stage in (validate.STAGE, evaluate.STAGE, quantize.STAGE, benchmark.STAGE, slim.STAGE)
+    for stage in (
+        validate.STAGE,
+        evaluate.STAGE,
+        quantize.STAGE,
+        benchmark.STAGE,
+        slim.STAGE,
+        canary.STAGE,
+    )
 }
 
 
