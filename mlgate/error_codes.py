@@ -117,6 +117,16 @@ CODES: Final = {
         "text that the CI system would replace",
         "Tekton replaces $(…) and Pipelines-as-Code {{…}} wherever they stand, in names too.",
     ),
+    "MG306": Code(
+        "a variable of the CI system's own",
+        "`env` lists a variable that the runner, the shell or mlgate itself sets. In CI it would get "
+        "the value of a repository's variable of that name, for every step: often none.",
+    ),
+    "MG307": Code(
+        "longer than a hosted runner lives",
+        "GitHub ends a job on its own runners after 6 hours, whatever the workflow says. The time of "
+        "a job is the stage's timeout, once more for each retry, and ten minutes.",
+    ),
     "MG501": Code(
         "a policy that is not there",
         "policies: and waivers: name files from the spec's folder, patterns, or a set that mlgate "

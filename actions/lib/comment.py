@@ -8,7 +8,6 @@ import json
 import os
 import re
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,25 +16,42 @@ from pathlib import Path
 LIMIT = 65_000
 
 
-def main(report: Path) -> int:
+def main(report: str) -> int:
+    """The verdict stands without a comment: whatever goes wrong here is one warning."""
+    try:
+        write(report)
+    except Exception as error:  # noqa: BLE001  # a server may answer anything
+        name = type(error).__name__
+        sys.stdout.write(f"::warning title=mlgate::no comment was written: {name}\n")
+    return 0
+
+
+def write(report: str) -> None:
     key = re.sub(r"[^A-Za-z0-9_-]", "-", os.environ["MLGATE_COMMENT"])
     mark = f"<!-- mlgate:{key} -->"
     number = int(os.environ["MLGATE_PULL_REQUEST"])
     repository = f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}"
-    body = {"body": f"{mark}\n{cut(report.read_text(encoding='utf-8'))}"}
-    try:
-        for comment in comments(f"{repository}/issues/{number}/comments"):
-            own = comment["user"]["type"] == "Bot"
-            if own and (comment["body"] or "").startswith(mark):
-                call("PATCH", f"{repository}/issues/comments/{comment['id']}", body)
-                return 0
-        call("POST", f"{repository}/issues/{number}/comments", body)
-    except (urllib.error.URLError, KeyError, ValueError) as error:
-        # The verdict stands without it.
-        sys.stdout.write(
-            f"::warning title=mlgate::no comment was written: {type(error).__name__}\n"
-        )
-    return 0
+    body = {"body": f"{mark}\n{text(report)}\n\n{about()}\n"}
+    for comment in comments(f"{repository}/issues/{number}/comments"):
+        own = comment["user"]["type"] == "Bot"
+        if own and (comment["body"] or "").startswith(mark):
+            call("PATCH", f"{repository}/issues/comments/{comment['id']}", body)
+            return
+    call("POST", f"{repository}/issues/{number}/comments", body)
+
+
+def text(report: str) -> str:
+    """The report; or that there is none, so that an older one does not stand for this push."""
+    if report and Path(report).is_file():
+        return cut(Path(report).read_text(encoding="utf-8"))
+    return "## ✗ could not be judged\n\nThis push has no verdict: see the run's log."
+
+
+def about() -> str:
+    """Which commit this is about, and where it was judged."""
+    commit = re.sub(r"[^0-9a-f]", "", os.environ.get("MLGATE_COMMIT", ""))[:12]
+    run = os.environ.get("MLGATE_RUN", "")
+    return f"<sub>Commit {commit or 'unknown'} · [run]({run})</sub>"
 
 
 def cut(text: str) -> str:
@@ -74,4 +90,4 @@ def call(method: str, url: str, body: dict | None = None) -> list:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1]))

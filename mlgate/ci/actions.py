@@ -14,15 +14,17 @@ from mlgate.ci.yaml_text import Value, dump
 from mlgate.stage import Stage
 
 FOLDER: Final = "actions"
+_RETENTION: Final[dict[str, str]] = {"retention-days": "${{ inputs.retention-days }}"}
 _HOME: Final = "${{ runner.temp }}/mlgate"
-_CACHE_KEY: Final = "mlgate-v1-${{ runner.os }}-${{ runner.arch }}-"
+_CACHE_KEY: Final = "mlgate-v2-${{ github.workflow }}-${{ runner.os }}-${{ runner.arch }}-"
 
 # name → (description, default; None where it must be given)
 Inputs = Mapping[str, tuple[str, str | None]]
 
 _INSTALL: Final[Inputs] = {
     "python-version": ("Python that mlgate runs on", "3.12"),
-    "extra": ("What stages run on: cpu, or gpu for CUDA", "cpu"),
+    "extra": ("Extras of mlgate to install, with commas between", "cpu,remote,weights"),
+    "requirements": ("File of further requirements, each with its hash; empty: none", ""),
 }
 _SPEC: Final[Inputs] = {
     "spec": ("Path of the spec in the repository", "mlgate.yaml"),
@@ -32,15 +34,22 @@ _JOB: Final[Inputs] = {
     **_SPEC,
     "params": ("Parameters of the spec, as a JSON object of strings", "{}"),
     "compiled": ("Digest of the spec that the workflow was compiled from", ""),
+    "retention-days": ("Days for which artifacts are kept; empty: the repository's own", ""),
+}
+_ASKED: Final = ["spec", "profile", "params", "compiled"]
+_NEEDS: Final[Inputs] = {
+    "needs": ("What GitHub says of the jobs before, as toJSON(needs) gives it; empty: nothing", ""),
 }
 _RUN: Final[Inputs] = {
     **_JOB,
     "stage": ("Stage of the spec to run", None),
     "artifact": ("Name of the artifact that takes the result", None),
+    **_NEEDS,
     "upstream": ("Pattern of the artifacts with the results that the stage builds on", ""),
     **_INSTALL,
 }
 _OUTCOME: Final = "pass, warn, inconclusive, error or fail"
+_RESULTS: Final = "Digests of results by stage, as a JSON object"
 _DIGEST: Final = "sha256 of the canonical verdict"
 
 
@@ -54,47 +63,43 @@ def setup(server: Server) -> dict[str, Value]:
 def check(server: Server) -> dict[str, Value]:
     """Every stage in one job. Measured there: a cache in the checkout is whoever committed it's."""
     script = """\
-"$MLGATE" check --format github --no-cache ${MLGATE_PROFILE:+"--profile=$MLGATE_PROFILE"} \\
-  -- "$MLGATE_SPEC"
+"$MLGATE" check --format github --no-cache "--params=$MLGATE_PARAMS" \\
+  ${MLGATE_PROFILE:+"--profile=$MLGATE_PROFILE"} -- "$MLGATE_SPEC"
 """
     steps: list[Value] = [
         *_setup(server),
-        _call("check", "Check", script, ["spec", "profile"]),
+        _call("check", "Check", script, ["spec", "profile", "params"]),
         _keep_report(server, "check"),
     ]
     about = "Run every gate of an mlgate spec and say whether the model may ship"
-    return _action("mlgate check", about, {**_SPEC, **_INSTALL}, _outputs("check"), steps)
+    inputs = {**_SPEC, "params": _JOB["params"], **_INSTALL}
+    return _action("mlgate check", about, inputs, _outputs("check"), steps)
 
 
 def plan(server: Server) -> dict[str, Value]:
     """What comes before the stages' jobs: which of them have to run."""
     steps: list[Value] = [
         *_setup(server),
-        {
-            "name": "Restore the results of earlier runs",
-            "uses": pinned("actions/cache/restore"),
-            "with": {
-                "path": f"{_HOME}/kept",
-                "key": f"{_CACHE_KEY}${{{{ github.run_id }}}}",
-                "restore-keys": _CACHE_KEY,
-            },
-        },
+        _restore(),
         _call(
             "plan",
-            "Drop what is known",
+            "Skip cached stages",
             '"$MLGATE" run --plan --github\n',
-            list(_JOB),
-            MLGATE_KEPT=f"{_HOME}/kept",
+            _ASKED,
+            MLGATE_CACHE=f"{_HOME}/cache",
             MLGATE_TO=f"{_HOME}/out",
         ),
         server.keep(
             "Hand on what is known",
             "mlgate-cached",
             f"{_HOME}/out",
-            **{"if-no-files-found": "ignore"},
+            **{"if-no-files-found": "ignore", **_RETENTION},
         ),
     ]
-    outputs = {"stages": ("Stages that have to run, as a JSON list", "plan")}
+    outputs = {
+        "stages": ("Stages that have to run, as a JSON list", "plan"),
+        "results": (_RESULTS, "plan"),
+    }
     about = "Say which stages of an mlgate spec have to run, before their runners start"
     return _action("mlgate plan", about, {**_JOB, **_INSTALL}, outputs, steps)
 
@@ -119,7 +124,7 @@ def run(server: Server, stage: Stage[Any] | None = None) -> dict[str, Value]:
             "run",
             "Run the stage",
             '"$MLGATE" run --github\n',
-            [*_JOB, "stage"],
+            [*_ASKED, "needs", "stage"],
             MLGATE_FROM=f"{_HOME}/in",
             MLGATE_TO=f"{_HOME}/out",
         ),
@@ -128,10 +133,14 @@ def run(server: Server, stage: Stage[Any] | None = None) -> dict[str, Value]:
             "${{ inputs.artifact }}",
             f"{_HOME}/out",
             if_="${{ !cancelled() && steps.run.outputs.outcome != '' }}",
-            **{"if-no-files-found": "error"},
+            **{"if-no-files-found": "error", **_RETENTION},
         ),
     ]
-    outputs = {"outcome": (_OUTCOME, "run"), "verdict-digest": (_DIGEST, "run")}
+    outputs = {
+        "outcome": (_OUTCOME, "run"),
+        "verdict-digest": (_DIGEST, "run"),
+        "result": ("Digest of the result that the stage left", "run"),
+    }
     return _action(name, about, inputs, outputs, steps)
 
 
@@ -139,20 +148,22 @@ def report(server: Server) -> dict[str, Value]:
     """What comes after all jobs: the verdict."""
     inputs = {
         **_JOB,
+        **_NEEDS,
         "event": ("What the workflow runs on", "push"),
         "comment": ("Key of the comment to keep on a pull request; empty: none", ""),
         **_INSTALL,
     }
     steps: list[Value] = [
         *_setup(server),
+        _restore(),  # what this run does not measure anew is carried on
         *server.fetch("Fetch the results", "mlgate-{cached,stage-*}", f"{_HOME}/in"),
         _call(
             "report",
             "Join the results",
             '"$MLGATE" run --verdict --github\n',
-            [*_JOB, "event"],
+            [*_ASKED, "needs", "event"],
             MLGATE_FROM=f"{_HOME}/in",
-            MLGATE_KEPT=f"{_HOME}/kept",
+            MLGATE_CACHE=f"{_HOME}/cache",
         ),
         _keep_report(server, "report"),
         {
@@ -160,14 +171,15 @@ def report(server: Server) -> dict[str, Value]:
             "if": "${{ !cancelled() && steps.report.outputs.outcome != '' }}",
             "uses": pinned("actions/cache/save"),
             "with": {
-                "path": f"{_HOME}/kept",
+                "path": f"{_HOME}/cache",
                 "key": f"{_CACHE_KEY}${{{{ github.run_id }}}}-${{{{ github.run_attempt }}}}",
             },
         },
         _comment(server),
     ]
     about = "Join the results of all stages, and fail unless all arrived and hold"
-    return _action("mlgate report", about, inputs, _outputs("report"), steps)
+    outputs = {**_outputs("report"), "results": (_RESULTS, "report")}
+    return _action("mlgate report", about, inputs, outputs, steps)
 
 
 def verify(server: Server) -> dict[str, Value]:
@@ -273,6 +285,7 @@ def _setup(server: Server) -> list[Value]:
             "shell": "bash",
             "env": {
                 "MLGATE_EXTRA": "${{ inputs.extra }}",
+                "MLGATE_REQUIREMENTS": "${{ inputs.requirements }}",
                 "MLGATE_PYTHON": "${{ inputs.python-version }}",
                 "UV_NO_PROGRESS": "1",
             },
@@ -297,6 +310,18 @@ def _call(step: str, name: str, script: str, inputs: list[str], **env: str) -> V
     }
 
 
+def _restore() -> Value:
+    return {
+        "name": "Restore the results of earlier runs",
+        "uses": pinned("actions/cache/restore"),
+        "with": {
+            "path": f"{_HOME}/cache",
+            "key": f"{_CACHE_KEY}${{{{ github.run_id }}}}",
+            "restore-keys": _CACHE_KEY,
+        },
+    }
+
+
 def _keep_report(server: Server, step: str) -> Value:
     whole: dict[str, Value] = {"include-hidden-files": True, "if-no-files-found": "error"}
     return server.keep(
@@ -305,27 +330,31 @@ def _keep_report(server: Server, step: str) -> Value:
         f"${{{{ steps.{step}.outputs.report-folder }}}}",
         if_=f"${{{{ !cancelled() && steps.{step}.outputs.report-folder != '' }}}}",
         **whole,
+        **(_RETENTION if step != "check" else {}),
     )
 
 
 def _comment(server: Server) -> Value:
+    """Also where there is no report: a comment of an earlier push must not stand as this one's."""
     script = (
-        f'"${{MLGATE%/*}}/python" -I "$GITHUB_ACTION_PATH/{server.lib}/comment.py"'
-        ' "$MLGATE_REPORT/report.md"\n'
+        f'python3 -I "$GITHUB_ACTION_PATH/{server.lib}/comment.py"'
+        ' "${MLGATE_REPORT:+$MLGATE_REPORT/report.md}"\n'
     )
     return {
         "name": "Comment on the pull request",
         "if": (
             "${{ !cancelled() && inputs.comment != '' "
-            "&& steps.report.outputs.report-folder != '' "
             "&& github.event.pull_request.head.repo.full_name == github.repository }}"
         ),
         "shell": "bash",
         "env": {
-            "MLGATE": "${{ steps.setup.outputs.mlgate }}",
             "MLGATE_REPORT": "${{ steps.report.outputs.report-folder }}",
             "MLGATE_COMMENT": "${{ inputs.comment }}",
             "MLGATE_PULL_REQUEST": "${{ github.event.pull_request.number }}",
+            "MLGATE_COMMIT": "${{ github.event.pull_request.head.sha }}",
+            "MLGATE_RUN": (
+                "${{ github.server_url }}/${{ github.repository }}/actions/runs/${{ github.run_id }}"
+            ),
             "GH_TOKEN": "${{ github.token }}",
         },
         "run": script,

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlgate.check import keep, prepare
+from mlgate.ci.needs import Needs
 from mlgate.documents import ErrorRow, ResultDocument
 from mlgate.errors import StoreError, UsageError
-from mlgate.evidence import Artifact
+from mlgate.evidence import Artifact, digest_of
 from mlgate.files import FOLDER, cannot_write, read_bytes, write_atomic
 from mlgate.gate import Outcome
 from mlgate.run.execute import execute
@@ -44,18 +45,21 @@ def refuse_stale(file: Path, spec: Spec, compiled: str | None) -> None:
 
 
 @dataclass(frozen=True)
-class Relay:
+class JobResults:
     """A folder of results that belong to one CI run of one spec.
 
     `run` is the CI system's own name of the run (None: any): results of another are not there.
+    `needs` is what the CI system says of the jobs that left them (None: nothing): a result that is
+    not the one of its own job's last attempt does not count.
     """
 
     folder: Path
     spec: Spec
     run: str | None = None
+    needs: Needs | None = None
 
-    def write(self, node: Node, key: str | None, result: Ran | Errored, store: Store) -> None:
-        """Leave a result here, with the evidence and the files that it names."""
+    def write(self, node: Node, key: str | None, result: Ran | Errored, store: Store) -> str:
+        """Leave a result here, with the evidence and the files that it names; its digest."""
         mine: dict[str, Any] = {
             "stage": node.id,
             "uses": node.options.uses,
@@ -72,12 +76,32 @@ class Relay:
             row = ErrorRow(message=result.message, hint=result.hint, line=result.line)
             document = ResultDocument(**head, errored=row)
         write_atomic(self.file(node.id), document.canonical())
+        return digest_of(document.canonical())
+
+    def digest(self, stage: str) -> str | None:
+        """The digest of the result that lies here; None where none does."""
+        try:
+            return digest_of(read_bytes(self.file(stage), most=_LARGEST_RESULT))
+        except (OSError, ValueError):
+            return None
+
+    def digests(self, stages: Iterable[str]) -> dict[str, str]:
+        """The digests of all results that lie here, of these stages."""
+        found = {stage: self.digest(stage) for stage in stages}
+        return {stage: digest for stage, digest in found.items() if digest is not None}
 
     def read(self, node: Node, store: Store, *, files: bool = False) -> Ran | Errored | None:
         """The result of a stage, judged by this spec; None when it is not here.
 
         With `files`, what the stage made is put into `store`, verified.
         """
+        if self.needs is not None:
+            wanted = self.needs.digest(node.id)
+            if wanted is None or isinstance(wanted, Errored):
+                return wanted
+            found = self.digest(node.id)
+            if found is not None and found != wanted:
+                return Errored("its result is not the one that its job left", "run its job again")
         row = self._row(node)
         if row is None or isinstance(row, Errored):
             return row
@@ -89,7 +113,7 @@ class Relay:
             return Errored(row.errored.message, row.errored.hint, row.errored.line)
         return self._judged(node, row, store, files=files, cached=row.cached)
 
-    def read_kept(self, node: Node, key: str, store: Store) -> Ran | None:
+    def cached(self, node: Node, key: str, store: Store) -> Ran | None:
         """What an earlier run left under that content key, whatever its spec; None if nothing."""
         row = self._row(node)
         if row is None or isinstance(row, Errored) or row.key != key or row.errored is not None:
@@ -97,10 +121,10 @@ class Relay:
         result = self._judged(node, row, store, files=True, cached=True)
         return result if isinstance(result, Ran) else None
 
-    def carry(self, node: Node, result: Result, later: "Relay", store: Store) -> None:
+    def carry(self, node: Node, result: Result, later: "JobResults", store: Store) -> None:
         """Put a result into another folder, under the content key that it came with.
 
-        Only what was measured, and could be judged: a failure to measure is never kept.
+        Only what was measured, and could be judged: a failure to measure is never cached.
         """
         row = self._row(node)
         if not isinstance(result, Ran) or not isinstance(row, ResultDocument) or not row.key:
@@ -147,8 +171,8 @@ def run_stage(
     spec: Spec,
     stage: str,
     *,
-    upstream: Relay,
-    own: Relay,
+    upstream: JobResults,
+    own: JobResults,
     now: Callable[[], datetime],
     on_event: OnEvent = lambda _: None,
 ) -> Result:
@@ -186,7 +210,7 @@ def run_stage(
     return result
 
 
-def _unproved(spec: Spec, results: Relay, store: Store) -> Skipped | None:
+def _unproved(spec: Spec, results: JobResults, store: Store) -> Skipped | None:
     """Why nothing may move yet: a checked stage that did not pass, whatever CI made of it."""
     for node in resolve(spec).nodes:
         found = results.read(node, store) or _lost()
@@ -196,23 +220,23 @@ def _unproved(spec: Spec, results: Relay, store: Store) -> Skipped | None:
 
 
 def drop_cached(
-    spec: Spec, stages: Iterable[str], *, kept: Relay | None, own: Relay, now: datetime
+    spec: Spec, stages: Iterable[str], *, cache: JobResults | None, own: JobResults, now: datetime
 ) -> tuple[str, ...]:
-    """The stages that have to run. What `kept` has under its content key is put into `own`."""
+    """The stages that have to run. What `cache` has under its content key is put into `own`."""
     plan, keys = prepare(spec, now=now, include_deploys=True)
     store = Store(spec.folder / FOLDER)
     wanted = set(stages)
     return tuple(
         node.id
         for node in plan.nodes
-        if node.id in wanted and not _reuse(node, keys[node.id], kept, own, store)
+        if node.id in wanted and not _reuse(node, keys[node.id], cache, own, store)
     )
 
 
-def _reuse(node: Node, key: Key, kept: Relay | None, own: Relay, store: Store) -> bool:
-    if kept is None or key.digest is None or node.stage.deploys:
+def _reuse(node: Node, key: Key, cache: JobResults | None, own: JobResults, store: Store) -> bool:
+    if cache is None or key.digest is None or node.stage.deploys:
         return False
-    result = kept.read_kept(node, key.digest, store)
+    result = cache.cached(node, key.digest, store)
     if result is None or not node.may_be_of(result.evidence, key):
         return False
     own.write(node, key.digest, result, store)
@@ -223,14 +247,14 @@ def join(
     spec: Spec,
     stages: Iterable[str],
     *,
-    results: Relay,
-    kept: Relay | None = None,
+    results: JobResults,
+    cache: JobResults | None = None,
     now: datetime,
 ) -> Checked:
     """The verdict on `stages` out of the results that arrived, and its record on disk.
 
-    What was measured goes into `kept`, for later runs to find under its content key. Every one of `stages` has a result in the report: what did not arrive is an error, unless a
-    stage that it waits for kept it from starting.
+    What was measured goes into `cache`, for later runs to find under its content key. Every one of `stages` has a result in the report: what did not arrive is an error, unless a
+    stage that it waits for cache it from starting.
     """
     plan = resolve(spec, only=tuple(stages))
     store = Store(spec.folder / FOLDER)
@@ -239,8 +263,8 @@ def join(
         found = results.read(node, store, files=True)
         joined[node.id] = blocked(node, joined) or found or _lost()
         joined[node.id] = _of_this_chain(node, joined)
-        if kept is not None:
-            results.carry(node, joined[node.id], kept, store)
+        if cache is not None:
+            results.carry(node, joined[node.id], cache, store)
     return keep(plan, joined, run=run_name(now), started=now, ended=now)
 
 

@@ -18,9 +18,12 @@ from mlgate.ci.jobs import (
     header,
     jobs,
     name_of,
+    slug,
+    too_long,
     too_many,
     variables,
 )
+from mlgate.ci.needs import RESULT, RESULTS
 from mlgate.ci.pins import pinned
 from mlgate.ci.servers import ENTERPRISE, GITHUB
 from mlgate.ci.yaml_text import Remarked, Value, dump
@@ -42,6 +45,9 @@ class Settings(Given):
 
     `actions` is where mlgate's actions are: OWNER/REPOSITORY@COMMIT, or `$` for this very
     repository. `version` is what a reader calls that commit. `ghes`: for GitHub Enterprise Server.
+    `lfs`: the checkout fetches what Git LFS holds. `prepare` is an action of the repository's own
+    that runs before a stage's data is read (dvc pull, a login). `requirements` is a file with hashes
+    of what stages need beside mlgate's extras. `retention` is for how many days artifacts are kept.
     """
 
     actions: str = Field(
@@ -52,7 +58,10 @@ class Settings(Given):
     version: str | None = Field(
         None, pattern=r"^[A-Za-z0-9._-]+$", description="a tag as v1.0.0, without spaces"
     )
-    runner: str = Field("ubuntu-24.04", pattern=_LABEL, description=f"a {_LABEL_WORDS}")
+    runner: tuple[Annotated[str, Field(pattern=_LABEL)], ...] = Field(
+        ("ubuntu-24.04",),
+        description=f"labels with commas between, as self-hosted,linux; each a {_LABEL_WORDS}",
+    )
     gpu_runner: tuple[Annotated[str, Field(pattern=_LABEL)], ...] = Field(
         (),
         description=f"labels with commas between, as self-hosted,linux,gpu; each a {_LABEL_WORDS}",
@@ -60,12 +69,37 @@ class Settings(Given):
     comment: bool = False
     sarif: bool = False
     ghes: bool = False
+    lfs: bool = False
+    schedule: str | None = Field(
+        None,
+        pattern=r"^[0-9*/,-]+( [0-9A-Za-z*/,-]+){4}$",
+        description="five fields of cron, in UTC, as '17 4 * * *'",
+    )
+    dispatch: bool = False
+    prepare: str | None = Field(
+        None,
+        pattern=r"^\.(/\.?[A-Za-z0-9_-][A-Za-z0-9._-]*)+$",
+        description="an action of this repository that begins with ./",
+    )
+    requirements: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._/-]*\.txt$",
+        description="a file of the repository that ends in .txt",
+    )
+    retention: int | None = Field(None, ge=1, le=90, description="days from 1 to 90")
 
 
 def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
     """What keeps this plan from being a workflow."""
     missing = () if settings.gpu_runner else gpu_without_runner(plan, _GPU_HINT)
-    return (*too_many(plan), *missing)
+    hosted = all(_HOSTED.match(label) for label in settings.runner)
+    return (*too_many(plan), *missing, *(too_long(plan) if hosted else ()))
+
+
+def workflow(source: Source) -> str:
+    """The path of the workflow of a spec."""
+    name = slug(source)
+    return WORKFLOW if not name else f".github/workflows/mlgate-{name}.yml"
 
 
 _GPU_HINT: Final = "say which: mlgate compile github --gpu-runner self-hosted,linux,x64,gpu"
@@ -76,27 +110,36 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
     found = jobs(plan)
     checked = [job for job in found if not job.deploys]
     body: dict[str, Value] = {
-        "name": "mlgate",
-        "on": {"pull_request": None, "push": {"branches": [settings.branch]}},
+        "name": _name("mlgate", source),
+        "on": _events(settings),
         "permissions": {},
         "concurrency": {
-            "group": "${{ github.workflow }}-${{ github.event.pull_request.number || github.ref }}",
+            "group": _GROUP,
             "cancel-in-progress": "${{ github.event_name == 'pull_request' }}",
         },
         **_environment(plan),
         "jobs": {
-            PLAN: _plan_job(source, settings),
+            PLAN: _plan_job(found, source, settings),
             **{job.name: _stage_job(job, source, settings) for job in checked},
             VERDICT: _verdict_job(checked, source, settings),
             **{job.name: _stage_job(job, source, settings) for job in found if job.deploys},
         },
     }
     # GitHub reads YAML 1.2, where `on` is a word like any other; quotes would only surprise.
-    text = dump(body).replace('\n"on":\n', "\non:\n").replace("pull_request: null", "pull_request:")
-    files = {WORKFLOW: header("github", source, settings) + text}
+    text = dump(body).replace('\n"on":\n', "\non:\n")
+    text = re.sub(
+        r"^(  (?:pull_request|merge_group|workflow_dispatch):) null$",
+        r"\1",
+        text,
+        flags=re.MULTILINE,
+    )
+    files = {workflow(source): header("github", source, settings) + text}
     own = [label for label in settings.gpu_runner if label not in _KNOWN_LABELS]
-    if not _HOSTED.match(settings.runner):
-        own.append(settings.runner)
+    own += [
+        label
+        for label in settings.runner
+        if label not in _KNOWN_LABELS and not _HOSTED.match(label)
+    ]
     if own:
         labels: dict[str, Value] = {"self-hosted-runner": {"labels": sorted(set(own))}}
         files[ACTIONLINT] = "# Made by `mlgate compile github`.\n" + dump(labels)
@@ -106,6 +149,37 @@ def compile_plan(plan: Plan, source: Source, settings: Settings) -> dict[str, st
 _KNOWN_LABELS: Final = frozenset(
     {"self-hosted", "linux", "windows", "macos", "x64", "arm", "arm64"}
 )
+
+
+# A pull request's next push ends the run of the one before. On a branch each commit gets its verdict:
+# GitHub keeps one waiting run per group, and drops those between.
+_GROUP: Final = (
+    "${{ github.workflow }}-"
+    "${{ github.event.pull_request.number || (github.event_name == 'push' && github.sha) || github.ref }}"
+)
+
+
+def _events(settings: Settings) -> Value:
+    """What starts the workflow. In a merge queue a required check that never starts stalls it."""
+    events: dict[str, Value] = {
+        "pull_request": None,
+        "merge_group": None,
+        "push": {"branches": [settings.branch]},
+    }
+    if settings.schedule is not None:
+        events["schedule"] = [{"cron": settings.schedule}]
+    if settings.dispatch:
+        events["workflow_dispatch"] = None
+    return events
+
+
+def _name(text: str, source: Source) -> str:
+    name = slug(source)
+    return f"{text} {name}" if name else text
+
+
+def _runner(settings: Settings) -> Value:
+    return settings.runner[0] if len(settings.runner) == 1 else list(settings.runner)
 
 
 def _environment(plan: Plan) -> dict[str, Value]:
@@ -136,12 +210,27 @@ def _job(
     }
 
 
-def _checkout() -> Value:
-    return {
-        "name": "Check out",
-        "uses": pinned("actions/checkout"),
-        "with": {"persist-credentials": False},
-    }
+def _checkout(settings: Settings) -> Value:
+    given: dict[str, Value] = {"persist-credentials": False}
+    if settings.lfs:
+        given["lfs"] = True
+    return {"name": "Check out", "uses": pinned("actions/checkout"), "with": given}
+
+
+def _before(settings: Settings) -> list[Value]:
+    """What comes before data is read: the checkout, and what the repository itself asks for."""
+    steps = [_checkout(settings)]
+    if settings.prepare is not None:
+        steps.append({"name": "Prepare", "uses": settings.prepare})
+    return steps
+
+
+def _install(extras: tuple[str, ...], settings: Settings) -> dict[str, Value]:
+    """What an action of ours is told to install."""
+    given: dict[str, Value] = {"extra": ",".join(extras)}
+    if settings.requirements is not None:
+        given["requirements"] = settings.requirements
+    return given
 
 
 def _given(source: Source, settings: Settings, **rest: Value) -> dict[str, Value]:
@@ -159,19 +248,29 @@ def _text(value: str) -> str:
     return value.replace("${{", "${{ '${{' }}")
 
 
-def _plan_job(source: Source, settings: Settings) -> Value:
-    job = _job("mlgate plan", settings.runner, 15, {})
-    job["outputs"] = {"stages": "${{ steps.plan.outputs.stages }}"}
+def _plan_job(found: tuple[CiJob, ...], source: Source, settings: Settings) -> Value:
+    job = _job(_name("mlgate plan", source), _runner(settings), _OWN_MINUTES, {})
+    job["outputs"] = {
+        "stages": "${{ steps.plan.outputs.stages }}",
+        RESULTS: f"${{{{ steps.plan.outputs.{RESULTS} }}}}",
+    }
+    # It reads what the stages read, and its keys name the versions of what they install.
+    extras = {extra for job in found for extra in job.extras} - {"gpu"}
+    installed = ("cpu", *sorted(extras - {"cpu"}))
     job["steps"] = [
-        _checkout(),
+        *_before(settings),
         {
-            "name": "Drop what is known",
+            "name": "Skip cached stages",
             "id": "plan",
             "uses": _uses("plan", settings),
-            "with": _given(source, settings),
+            "with": _given(source, settings, **_install(installed, settings), **_kept(settings)),
         },
     ]
     return job
+
+
+def _kept(settings: Settings) -> dict[str, Value]:
+    return {} if settings.retention is None else {"retention-days": settings.retention}
 
 
 def _stage_job(job: CiJob, source: Source, settings: Settings) -> Value:
@@ -184,7 +283,7 @@ def _stage_job(job: CiJob, source: Source, settings: Settings) -> Value:
         permissions["packages"] = Remarked(grants.packages, why)
     if grants.attestations:
         permissions["attestations"] = Remarked("write", "store attestations")
-    runner: Value = list(settings.gpu_runner) if job.gpu else settings.runner
+    runner: Value = list(settings.gpu_runner) if job.gpu else _runner(settings)
     needs = [VERDICT] if job.deploys else [PLAN]
     made = _job(
         job.stage,
@@ -200,21 +299,30 @@ def _stage_job(job: CiJob, source: Source, settings: Settings) -> Value:
     if job.deploys:  # it asks for all results before it begins
         upstream = "cached,stage-*"
     pattern = f"mlgate-{{{upstream}}}" if job.after or job.deploys else ""
+    made["outputs"] = {RESULT: f"${{{{ steps.run.outputs.{RESULT} }}}}"}
     made["steps"] = [
-        _checkout(),
+        *_before(settings),
         {
             "name": "Run the stage",
+            "id": "run",
             "uses": _uses("run", settings),
             "with": _given(
                 source,
                 settings,
                 stage=job.stage,
                 artifact=f"mlgate-stage-{job.name}",
-                **({"upstream": pattern} if pattern else {}),
+                **({"upstream": pattern, "needs": _ALL_NEEDS} if pattern else {}),
+                **_install(job.extras, settings),
+                **_kept(settings),
             ),
         },
     ]
     return made
+
+
+_ALL_NEEDS: Final = "${{ toJSON(needs) }}"
+# The plan and the verdict fetch and hash whatever the stages made.
+_OWN_MINUTES: Final = 60
 
 
 def _condition(job: CiJob) -> str:
@@ -232,21 +340,28 @@ def _verdict_job(checked: list[CiJob], source: Source, settings: Settings) -> Va
     permissions: dict[str, Value] = {}
     if settings.sarif:
         permissions["security-events"] = Remarked("write", "show findings as code scanning alerts")
+        permissions["actions"] = Remarked("read", "which that asks for in private repositories")
     if settings.comment:
         permissions["pull-requests"] = Remarked("write", "keep one comment up to date")
     job = _job(
-        "mlgate verdict",
-        settings.runner,
-        15,
+        _name("mlgate verdict", source),
+        _runner(settings),
+        _OWN_MINUTES,
         permissions,
         needs=[PLAN, *(job.name for job in checked)],
         if_="${{ always() }}",
     )
-    rest: dict[str, Value] = {"event": "${{ github.event_name }}"}
+    rest: dict[str, Value] = {
+        "event": "${{ github.event_name }}",
+        "needs": _ALL_NEEDS,
+        "extra": "light",  # it judges, and runs no stage
+        **_kept(settings),
+    }
     if settings.comment:
         rest["comment"] = name_of(source.spec)
+    job["outputs"] = {RESULTS: f"${{{{ steps.report.outputs.{RESULTS} }}}}"}
     steps: list[Value] = [
-        _checkout(),
+        _checkout(settings),
         {
             "name": "Join the results",
             "id": "report",
@@ -255,15 +370,17 @@ def _verdict_job(checked: list[CiJob], source: Source, settings: Settings) -> Va
         },
     ]
     if settings.sarif:
+        written = "steps.report.outputs.sarif-path != ''"
         own = "github.event.pull_request.head.repo.full_name == github.repository"
         steps.append(
             {
                 "name": "Upload SARIF",
-                "if": f"${{{{ !cancelled() && ({_PUSH} || {own}) }}}}",
+                "if": f"${{{{ {written} && !cancelled() && ({_PUSH} || {own}) }}}}",
+                "continue-on-error": True,  # alerts are for people; the verdict is the check
                 "uses": pinned("github/codeql-action/upload-sarif"),
                 "with": {
                     "sarif_file": "${{ steps.report.outputs.sarif-path }}",
-                    "category": "mlgate",
+                    "category": _name("mlgate", source).replace(" ", "-"),
                 },
             }
         )

@@ -21,6 +21,12 @@ from mlgate.stage import EnvironmentName, Grants
 RESERVED: Final = "mlgate"
 # GitHub runs at most so many jobs of one matrix; no larger number is promised anywhere.
 GITHUB_JOBS: Final = 256
+# GitHub stops a job on its own runners after so long.
+HOSTED_MINUTES: Final = 360
+_RUNNERS: Final = re.compile(
+    r"^(CI|HOME|PATH|PWD|SHELL|TMPDIR|USER|LANG|(GITHUB|RUNNER|ACTIONS|INPUT|GITLAB|CI|TEKTON|MLGATE"
+    r"|LD|PYTHON)(_.*)?)$"
+)
 # A Kubernetes name, and so a task's, is at most so long.
 NAME_LENGTH: Final = 63
 
@@ -88,7 +94,7 @@ def is_ours(text: str) -> bool:
 
 def remembered(model: type[G], text: str) -> G | None:
     """The settings in a compiled file's header; None where there are none."""
-    match = re.search(r"^# mlgate-settings: (\{.*\})$", text, re.MULTILINE)
+    match = re.search(r"^# mlgate-settings: (\{.*\})\r?$", text, re.MULTILINE)
     try:
         return model.model_validate_json(match[1]) if match else None
     except ValueError:
@@ -100,7 +106,8 @@ class CiJob:
     """One stage as CI sees it. `name` is the stage's, fit for a job, a task and an artifact.
 
     `seconds` bounds the whole job, retries included. `secrets` are environment variables.
-    `after` and `privileged`: see `jobs`.
+    `after` and `privileged`: see `jobs`. `extras` of mlgate are what its machine installs, `packages`
+    what it needs beside them: both as the stage declares.
     """
 
     name: str
@@ -111,6 +118,8 @@ class CiJob:
     secrets: tuple[str, ...]
     seconds: float
     privileged: bool
+    extras: tuple[str, ...] = ("cpu",)
+    packages: tuple[str, ...] = ()
 
     @property
     def stage(self) -> str:
@@ -143,18 +152,37 @@ def jobs(plan: Plan) -> tuple[CiJob, ...]:
     for node in plan.nodes:
         grants = node.stage.ci(node.options)
         above = [made[other] for other in node.after if other in made]
+        installs = node.stage.installs(node.options)
+        gpu = node.stage.gpu(node.options)
         privileged = grants != Grants() or node.stage.deploys
         made[node.id] = CiJob(
             name=name_of(node.id),
             node=node,
             after=tuple(job.name for job in above),
             grants=grants,
-            gpu=node.stage.gpu(node.options),
+            gpu=gpu,
             secrets=tuple(sorted(set(_secrets(node.options)))),
             seconds=seconds(node.options.timeout) * (1 + node.options.retries),
             privileged=privileged or any(job.privileged for job in above),
+            extras=_extras(installs.extras, gpu=gpu),
+            packages=installs.packages,
         )
     return tuple(made.values())
+
+
+def _extras(declared: tuple[str, ...], *, gpu: bool) -> tuple[str, ...]:
+    """What a job installs: what its stage declares, on one runtime, for the GPU or for the CPU."""
+    runtime = "gpu" if gpu or "gpu" in declared else "cpu"
+    return (runtime, *(extra for extra in sorted(set(declared)) if extra not in ("cpu", "gpu")))
+
+
+def slug(source: Source) -> str:
+    """What tells the files of one spec from those of others in the repository.
+
+    Empty for mlgate.yaml in the root: most repositories have one spec.
+    """
+    path = re.sub(r"(^|/)mlgate\.ya?ml$", "", source.spec)
+    return name_of(re.sub(r"\.ya?ml$", "", path)) if path else ""
 
 
 def variables(plan: Plan) -> tuple[str, ...]:
@@ -178,7 +206,7 @@ def expected(plan: Plan, event: str | None) -> tuple[str, ...]:
 
 def problems(plan: Plan) -> tuple[Problem, ...]:
     """What would go wrong on every CI system."""
-    return (*_same_names(plan), *_unprotected(plan))
+    return (*_same_names(plan), *_unprotected(plan), *_of_the_runner(plan))
 
 
 def too_many(plan: Plan) -> tuple[Problem, ...]:
@@ -216,6 +244,30 @@ def _same_names(plan: Plan) -> Iterator[Problem]:
             yield Problem("MG301", message, at, "rename one: case, - and _ do not tell them apart")
         if name == RESERVED or name.startswith(f"{RESERVED}-"):
             yield Problem("MG301", f"{name!r} is a name of mlgate's own in CI", at, "rename it")
+
+
+def _of_the_runner(plan: Plan) -> Iterator[Problem]:
+    """Variables that the CI system, the shell or mlgate sets itself: a spec's would replace them."""
+    for name in variables(plan):
+        if _RUNNERS.match(name):
+            message = f"{name} is a variable of the CI system's own"
+            at = plan.spec.key_position("env")
+            yield Problem("MG306", message, at, "read another name, and set that in CI")
+
+
+def too_long(plan: Plan) -> tuple[Problem, ...]:
+    """Stages that GitHub's own runners would stop before their time limit."""
+    return tuple(
+        Problem(
+            "MG307",
+            f"{job.stage} may take {job.minutes} minutes, and a job of GitHub's own runners ends at"
+            f" {HOSTED_MINUTES}",
+            plan.spec.key_position("stages", job.stage, "timeout"),
+            "lower timeout or retries, or name runners of your own: --runner",
+        )
+        for job in jobs(plan)
+        if job.minutes > HOSTED_MINUTES and not job.gpu
+    )
 
 
 def _unprotected(plan: Plan) -> Iterator[Problem]:

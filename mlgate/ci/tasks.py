@@ -154,7 +154,7 @@ def _task(
         declared += _for_chains(port, kind)
     env = _env(params)
     for step in steps:
-        step["env"] = [*env, {"name": "MLGATE_KEPT", "value": "$(workspaces.cache.path)"}, *_HOME]
+        step["env"] = [*env, {"name": "MLGATE_CACHE", "value": "$(workspaces.cache.path)"}, *_HOME]
     return {
         "apiVersion": "tekton.dev/v1",
         "kind": "Task",

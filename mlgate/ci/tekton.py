@@ -74,7 +74,7 @@ def problems(plan: Plan, source: Source, settings: Settings) -> tuple[Problem, .
             "rename it",
         )
         for what, text in texts.items()
-        for mark in ("$(", "{{")
+        for mark in ("$(", "{{", "$$")
         if mark in text
     )
 

@@ -7,7 +7,7 @@ import click
 
 from mlgate.check import check
 from mlgate.cli.failure import errors_as_commands, errors_as_json
-from mlgate.cli.options import read_spec, spec_options
+from mlgate.cli.options import given_params, read_spec, spec_options
 from mlgate.cli.outputs import no_commands, to_github
 from mlgate.cli.progress import watch
 from mlgate.cli.terminal import remark
@@ -32,6 +32,7 @@ def paint(words: str, outcome: Outcome) -> str:
 @click.command()
 @spec_options
 @click.option("--only", multiple=True, metavar="STAGE", help="Run this stage and what it needs.")
+@click.option("--params", help="Parameters of the spec, as JSON: what --set says one by one.")
 @click.option("--no-cache", is_flag=True, help="Measure everything again.")
 @click.option(
     "--format",
@@ -47,6 +48,7 @@ def command(
     profile: str | None,
     settings: tuple[str, ...],
     only: tuple[str, ...],
+    params: str | None,
     no_cache: bool,
     form: str,
 ) -> None:
@@ -56,7 +58,7 @@ def command(
     kept in .mlgate beside the spec, and what is unchanged is not measured again.
     """
     with errors_as_json(form == "json"), errors_as_commands(form == "github"):
-        loaded = read_spec(spec, profile, settings)
+        loaded = read_spec(spec, profile, (*given_params(params), *settings))
         with no_commands(form == "github"), watch() as on_event:
             checked = check(
                 loaded,

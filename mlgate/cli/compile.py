@@ -56,40 +56,55 @@ def command() -> None:
     help="Where mlgate's actions are; $: right here. Default: where it was cloned from.",
 )
 @click.option("--version", help="What that commit is called, for readers.")
-@click.option("--runner", help="Label of the runners; default: ubuntu-24.04.")
+@click.option("--runner", metavar="LABEL,…", help="Labels of runners; default: ubuntu-24.04.")
 @click.option("--gpu-runner", metavar="LABEL,…", help="Labels of the runners that have a GPU.")
 @click.option("--comment/--no-comment", default=None, help="Keep a comment on pull requests.")
 @click.option("--ghes/--no-ghes", default=None, help="For GitHub Enterprise Server.")
 @click.option("--sarif/--no-sarif", default=None, help="Upload code scanning results.")
+@click.option(
+    "--lfs/--no-lfs", default=None, help="Fetch Git LFS; default: as .gitattributes says."
+)
+@click.option("--schedule", metavar="CRON", help="Run by the clock too, as '17 4 * * *' (UTC).")
+@click.option("--dispatch/--no-dispatch", default=None, help="Let people start it by hand.")
+@click.option("--prepare", metavar="./ACTION", help="Action to run before data is read (dvc pull).")
+@click.option("--requirements", metavar="FILE", help="Further packages to install, with hashes.")
+@click.option("--retention", type=int, metavar="DAYS", help="For how long artifacts are kept.")
 def to_github(
     spec: Path | None,
     profile: str | None,
     settings: tuple[str, ...],
     out: Path | None,
     check: bool,
+    runner: str | None,
     gpu_runner: str | None,
-    **given: str | bool | None,
+    **given: Any,
 ) -> None:
-    """Write .github/workflows/mlgate.yml."""
-    plan, source, root = _read(spec, profile, settings, out)
-    _refuse_others((github.WORKFLOW,), source, root)
+    """Write .github/workflows/mlgate.yml; for a spec elsewhere, mlgate-FOLDER.yml."""
+    source, root = _place(spec, out)
+    file = github.workflow(source)
+    given |= _remembered_words(github.Settings, root / file, profile, settings)
+    plan, source = _read(spec, source, given)
+    _refuse_others((file,), source, root)
+    runners = runner.split(",") if runner is not None else None
     labels = gpu_runner.split(",") if gpu_runner is not None else None
     hint = "add --actions OWNER/REPOSITORY@COMMIT, where mlgate's actions are"
-    known = remembered(github.Settings, _text(root / github.WORKFLOW))
+    known = remembered(github.Settings, _text(root / file))
+    if known is None and given["lfs"] is None:
+        given["lfs"] = "filter=lfs" in _text(root / ".gitattributes") or None
     if known is None and given["actions"] is None and (origin := _origin()):
         given |= {"actions": origin[0], "version": given["version"] or origin[1]}
         click.echo(f"actions of {origin[0]}, where this mlgate was installed from", err=True)
     chosen = _settings(
         github.Settings,
         root,
-        github.WORKFLOW,
-        {**given, "gpu_runner": labels, "profile": profile, "params": _params(settings)},
+        file,
+        {**given, "runner": runners, "gpu_runner": labels},
         hint,
         check=check,
     )
     _refuse((*problems(plan), *github.problems(plan, chosen)))
     files = github.compile_plan(plan, source, chosen)
-    locked = chosen.ghes or _locked(files[github.WORKFLOW], root)  # a server of one's own has none
+    locked = chosen.ghes or _locked(files[file], file, root)  # a server of one's own has none
     _write(files, root, check=check, locked=locked)
 
 
@@ -117,19 +132,19 @@ def installed_from(direct_url: str) -> tuple[str, str | None] | None:
     return f"{where[1]}@{commit}", tag
 
 
-def _locked(workflow: str, root: Path) -> bool:
+def _locked(workflow: str, path: str, root: Path) -> bool:
     """Whether GitHub would start the workflow, as far as a lock file says; else says why not."""
     if not (root / lock.PATH).exists():
         return True
-    missing = lock.unlisted(_text(root / lock.PATH), github.WORKFLOW, workflow)
+    missing = lock.unlisted(_text(root / lock.PATH), path, workflow)
     if missing is None:
-        click.echo(f"{lock.PATH} leaves {github.WORKFLOW} out", err=True)
+        click.echo(f"{lock.PATH} leaves {path} out", err=True)
     for name in missing or ():
         click.echo(
             f"{lock.PATH} does not list {name}: GitHub would not start the workflow", err=True
         )
     if missing is None or missing:
-        click.echo(f"hint: {lock.COMMAND} {github.WORKFLOW}, and commit what it writes", err=True)
+        click.echo(f"hint: {lock.COMMAND} {path}, and commit what it writes", err=True)
     return not missing
 
 
@@ -152,16 +167,18 @@ def to_tekton(
     settings: tuple[str, ...],
     out: Path | None,
     check: bool,
-    **given: str | None,
+    **given: Any,
 ) -> None:
     """Write tekton/ (Pipeline, Tasks, PipelineRun) and .tekton/ for Pipelines-as-Code."""
-    plan, source, root = _read(spec, profile, settings, out)
+    source, root = _place(spec, out)
+    given |= _remembered_words(tekton.Settings, root / tekton.PIPELINE, profile, settings)
+    plan, source = _read(spec, source, given)
     _refuse_others(tekton.FROM_SPEC, source, root)
     chosen = _settings(
         tekton.Settings,
         root,
         tekton.PIPELINE,
-        {**given, "profile": profile, "params": _params(settings)},
+        given,
         "add --image IMAGE@sha256:…, mlgate's container image by digest",
         check=check,
     )
@@ -169,23 +186,36 @@ def to_tekton(
     _write(tekton.compile_plan(plan, source, chosen), root, check=check)
 
 
-def _read(
-    spec: Path | None, profile: str | None, settings: tuple[str, ...], out: Path | None
-) -> tuple[Plan, Source, Path]:
+def _place(spec: Path | None, out: Path | None) -> tuple[Source, Path]:
+    """Where the spec lies in the repository, and the repository's root. Its digest comes later."""
     file = locate(spec).resolve()
-    loaded = read_spec(spec, profile, settings)
     above = [folder for folder in file.parents if (folder / ".git").exists()]
     root = (out or next(iter(above), file.parent)).resolve()
     if not file.is_relative_to(root):
         raise UsageError(f"{file.name} is not below {root}", hint="--out is the repository's root")
-    source = Source(file.relative_to(root).as_posix(), written_digest(file, loaded))
+    source = Source(file.relative_to(root).as_posix(), "")
     if any(ord(char) < 0x20 for char in source.spec):
         raise UsageError("the path of the spec holds a control character", hint="rename it")
-    return resolve(loaded, include_deploys=True), source, root
+    return source, root
 
 
-def _params(settings: tuple[str, ...]) -> dict[str, str] | None:
-    return dict(setting.split("=", 1) for setting in settings) or None
+def _remembered_words(
+    model: type[G], file: Path, profile: str | None, settings: tuple[str, ...]
+) -> dict[str, Any]:
+    """Profile and parameters: those given, or else those of the file, before the spec is read."""
+    known = remembered(model, _text(file))
+    before = {} if known is None else known.params
+    given = dict(setting.split("=", 1) for setting in settings if "=" in setting)
+    if profile is None and known is not None:
+        profile = known.profile
+    return {"profile": profile, "params": {**before, **given} or None}
+
+
+def _read(spec: Path | None, source: Source, given: Mapping[str, Any]) -> tuple[Plan, Source]:
+    words = tuple(f"{name}={value}" for name, value in (given["params"] or {}).items())
+    loaded = read_spec(spec, given["profile"], words)
+    digest = written_digest(locate(spec).resolve(), loaded)
+    return resolve(loaded, include_deploys=True), Source(source.spec, digest)
 
 
 def _refuse_others(files: tuple[str, ...], source: Source, root: Path) -> None:
@@ -270,6 +300,7 @@ def _without_theirs(files: Mapping[str, str], root: Path) -> dict[str, str]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_bytes().decode("utf-8", errors="replace")
+        # A checkout may have made CRLF of our line ends.
+        return file.read_bytes().decode("utf-8", errors="replace").replace("\r\n", "\n")
     except OSError:
         return ""

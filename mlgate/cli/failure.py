@@ -22,12 +22,16 @@ def errors_as_json(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def errors_as_commands(wanted: bool) -> Iterator[None]:
-    """For GitHub Actions, what is wrong with a spec stands at its lines too."""
+    """For GitHub Actions, what is wrong is an annotation too: with a spec, at its lines."""
     try:
         yield
     except SpecError as error:
         if wanted:
             sys.stdout.write(github.problems(error.problems))
+        raise
+    except MlgateError as error:
+        if wanted:
+            sys.stdout.write(github.error(error))
         raise
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from mlgate.ci import expected
-from mlgate.ci.exchange import Relay, drop_cached, join, refuse_stale, run_stage
+from mlgate.ci.exchange import JobResults, drop_cached, join, refuse_stale, run_stage
+from mlgate.ci.needs import RESULT, Needs, handed_on
 from mlgate.cli.failure import errors_as_commands
 from mlgate.cli.options import given_params, read_spec
 from mlgate.cli.outputs import no_commands, set_outputs, to_github, to_tekton, write_results
@@ -51,9 +52,10 @@ class _Ci:
 @click.option("--exit", "mode", flag_value="exit", help="End as --tekton says that the stage did.")
 @click.option("--from", "source", type=_FOLDER, envvar="MLGATE_FROM", help="Results to read.")
 @click.option("--to", "target", type=_FOLDER, envvar="MLGATE_TO", help="Where to leave results.")
-@click.option("--kept", type=_FOLDER, envvar="MLGATE_KEPT", help="Results of earlier runs.")
+@click.option("--cache", type=_FOLDER, envvar="MLGATE_CACHE", help="Results of earlier runs.")
 @click.option("--compiled", envvar="MLGATE_COMPILED", help="Digest of the spec compiled from.")
 @click.option("--run-id", envvar="MLGATE_RUN_ID", help="The CI system's name of this run.")
+@click.option("--needs", envvar="MLGATE_NEEDS", help="What GitHub says of the jobs before: JSON.")
 @click.option("--event", envvar="MLGATE_EVENT", help="What CI runs on: push, pull_request.")
 @click.option("--profile", envvar="MLGATE_PROFILE", help="Apply a profile of the spec.")
 @click.option("--params", envvar="MLGATE_PARAMS", help="Parameters of the spec, as JSON.")
@@ -68,9 +70,10 @@ def command(
     mode: str | None,
     source: Path | None,
     target: Path | None,
-    kept: Path | None,
+    cache: Path | None,
     compiled: str | None,
     run_id: str | None,
+    needs: str | None,
     event: str | None,
     profile: str | None,
     params: str | None,
@@ -90,26 +93,31 @@ def command(
     file = locate(spec)
     with errors_as_commands(github):
         loaded = read_spec(spec, profile, given_params(params))
-    refuse_stale(file, loaded, compiled)
+        refuse_stale(file, loaded, compiled)
     folder = loaded.folder / FOLDER / "ci"
-    incoming = Relay(source or folder, loaded, run_id)
-    outgoing = Relay(target or folder, loaded, run_id)
+    told = Needs.read(needs) if needs else None
+    incoming = JobResults(source or folder, loaded, run_id, told)
+    outgoing = JobResults(target or folder, loaded, run_id)
     ci = _Ci(str(file), github, tekton)
-    earlier = None if kept is None else Relay(kept, loaded)
+    earlier = None if cache is None else JobResults(cache, loaded)
     if mode == "plan":
         _plan(loaded, _about(stages, loaded), earlier, outgoing, ci)
     elif mode == "verdict":
         wanted = expected(resolve(loaded, include_deploys=True), event)
         if not wanted:
             raise UsageError(f"on {event}, no stage runs: nothing would be checked")
-        checked = join(loaded, wanted, results=incoming, kept=earlier, now=datetime.now(UTC))
+        checked = join(loaded, wanted, results=incoming, cache=earlier, now=datetime.now(UTC))
         ci.tell(checked.report, checked.folder)
+        if github:
+            set_outputs(handed_on(incoming.digests(wanted)))
         ctx.exit(checked.report.exit_code)
     else:
         ctx.exit(_stage(loaded, stage, incoming, outgoing, ci))
 
 
-def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: _Ci) -> int:
+def _stage(
+    spec: Spec, stage: str | None, incoming: JobResults, outgoing: JobResults, ci: _Ci
+) -> int:
     if stage is None:
         raise UsageError("which stage?", hint=f"mlgate run STAGE: {', '.join(spec.stages)}")
     if stage not in spec.stages:
@@ -128,6 +136,8 @@ def _stage(spec: Spec, stage: str | None, incoming: Relay, outgoing: Relay, ci: 
     terms = replace(terms_of(resolve(spec, only=[stage]), [stage]), policies=Policies())
     report = judge(terms, {stage: result})
     ci.tell(report, None)
+    if ci.github:
+        set_outputs({RESULT: outgoing.digest(stage) or ""})
     return report.exit_code
 
 
@@ -145,11 +155,14 @@ def _about(stages: str | None, spec: Spec) -> tuple[str, ...]:
     return tuple(named or spec.stages)
 
 
-def _plan(spec: Spec, about: tuple[str, ...], kept: Relay | None, outgoing: Relay, ci: _Ci) -> None:
-    stages = drop_cached(spec, about, kept=kept, own=outgoing, now=datetime.now(UTC))
+def _plan(
+    spec: Spec, about: tuple[str, ...], cache: JobResults | None, outgoing: JobResults, ci: _Ci
+) -> None:
+    stages = drop_cached(spec, about, cache=cache, own=outgoing, now=datetime.now(UTC))
     written = json.dumps(stages, separators=(",", ":"))
     if ci.github:
-        set_outputs({"stages": written})
+        known = outgoing.digests(set(about) - set(stages))
+        set_outputs({"stages": written, **handed_on(known)})
     if ci.tekton is not None:
         write_results(ci.tekton, {"stages": written})
     click.echo(written)

@@ -7,7 +7,7 @@ worst come first, and the last one says how many more there are.
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from mlgate.errors import Problem
+from mlgate.errors import MlgateError, Problem
 from mlgate.gate import Outcome
 from mlgate.render.text import rule_message, words
 from mlgate.run.report import Errored, Ran, Report, Skipped
@@ -47,6 +47,12 @@ def problems(found: Sequence[Problem]) -> str:
         more = f"+{len(found) - len(shown)} more: see the log"
         lines.append(command("error", more, title="mlgate"))
     return "".join(f"{line}\n" for line in lines)
+
+
+def error(found: MlgateError) -> str:
+    """An error that stands at no line."""
+    hint = f"\nhint: {found.hint}" if found.hint else ""
+    return command("error", found.message + hint, title="mlgate") + "\n"
 
 
 def command(

@@ -124,6 +124,7 @@ class _Parser:
         functions: dict[str, Callable[..., Any]] = {
             "contains": lambda where, what: any(_same(item, what) for item in where or []),
             "fromJSON": json.loads,
+            "toJSON": lambda value: json.dumps(value, indent=2),
         }
         function = functions.get(name) or self.contexts[name]
         return function(*arguments)

@@ -58,7 +58,8 @@ class Runner:
     """One run of workflows on one repository.
 
     `repository` is the checkout, `server` keeps artifacts and caches. `mlgate` is the command that
-    the setup action would have installed. `cancel` names jobs that somebody stops, `lose` patterns
+    the setup action would have installed. `cancel` names jobs that somebody stops before, `stop` those
+    stopped after their last step; `lose` patterns
     of artifacts that get lost; `spoil` is called after each job. `enterprise`: a GitHub Enterprise Server, with artifacts of version
     3 and no references to an action's own repository. `committed`: .mlgate is in the checkout.
     """
@@ -69,7 +70,10 @@ class Runner:
     event: str = "push"
     run_id: str = "1"
     env: dict[str, str] = field(default_factory=dict)
+    attempt: int = 1
+    commit: str = "c" * 40
     cancel: frozenset[str] = frozenset()
+    stop: frozenset[str] = frozenset()
     lose: tuple[str, ...] = ()
     spoil: Callable[[str, Path], None] = lambda job, artifacts: None
     enterprise: bool = False
@@ -123,7 +127,10 @@ class Runner:
         self.started.append(name)
         if name in self.cancel:
             return JobRun("cancelled")
-        run = self._steps_of_job(job["steps"], name, job.get("env", {}))
+        told = contexts["needs"]
+        run = self._steps_of_job(job["steps"], name, job.get("env", {}), told)
+        if name in self.stop:
+            run.result = "cancelled"
         contexts["steps"] = {step: {"outputs": found} for step, found in self._last.items()}
         run.outputs = {k: interpolated(v, contexts) for k, v in job.get("outputs", {}).items()}
         return run
@@ -139,12 +146,15 @@ class Runner:
     def _contexts(self) -> dict[str, Any]:
         pull_request = None
         if self.event == "pull_request":
-            pull_request = {"number": 7, "head": {"repo": {"full_name": "acme/digits"}}}
+            head = {"repo": {"full_name": "acme/digits"}, "sha": self.commit}
+            pull_request = {"number": 7, "head": head}
         return {
             "github": {
                 "event_name": self.event,
                 "run_id": self.run_id,
-                "run_attempt": "1",
+                "run_attempt": str(self.attempt),
+                "workflow": "mlgate",
+                "server_url": "https://github.example.com",
                 "repository": "acme/digits",
                 "token": "t0ken",
                 "event": {"pull_request": pull_request},
@@ -155,7 +165,11 @@ class Runner:
         }
 
     def _steps_of_job(
-        self, steps: list[dict[str, Any]], name: str, env: Mapping[str, str] | None = None
+        self,
+        steps: list[dict[str, Any]],
+        name: str,
+        env: Mapping[str, str] | None = None,
+        needs: Mapping[str, Any] | None = None,
     ) -> JobRun:
         machine = self.server.parent / f"machine-{len(self.started)}-{name}"
         shutil.rmtree(machine, ignore_errors=True)
@@ -165,7 +179,7 @@ class Runner:
         shutil.copytree(self.repository, workspace, ignore=shutil.ignore_patterns(*left_out))
         run = JobRun("success")
         here = _Machine(self, machine, workspace, run)
-        contexts = {**self._contexts(), "inputs": {}}
+        contexts = {**self._contexts(), "inputs": {}, "needs": needs or {}}
         given = {k: interpolated(v, contexts) for k, v in (env or {}).items()}
         failed, outputs = here.steps(steps, contexts, given, None)
         run.result = "failure" if failed else "success"

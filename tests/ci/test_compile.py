@@ -100,7 +100,6 @@ def test_check_of_what_forgot_its_options(call: Call, project: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "anchor"),
     [
-        (("github", "--actions", ACTIONS, "--sarif"), github.WORKFLOW),
         (("tekton", "--image", IMAGE), tekton.PIPELINE),
     ],
 )

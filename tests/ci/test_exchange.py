@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlgate.ci.exchange import Relay, join, refuse_stale, run_stage
+from mlgate.ci.exchange import JobResults, join, refuse_stale, run_stage
 from mlgate.evidence import Evidence, artifact, measured, unmeasured
 from mlgate.gate import Outcome
 from mlgate.run.plan import Node, Plan, resolve
@@ -31,7 +31,7 @@ class Ci:
         self.folder = folder
         self.spec: Spec = load(folder / "mlgate.yaml")
         self.plan: Plan = resolve(self.spec, include_deploys=True)
-        self.relay = Relay(folder / "ci", self.spec, run)
+        self.relay = JobResults(folder / "ci", self.spec, run)
         self.store = Store(folder / "machine")
 
     def node(self, stage: str) -> Node:
@@ -59,7 +59,7 @@ class Ci:
         self.ran("int8", reads={"file": made})
 
     def joined(self, **how: str) -> dict[str, Outcome]:
-        relay = Relay(self.relay.folder, self.spec, how.get("run", "1"))
+        relay = JobResults(self.relay.folder, self.spec, how.get("run", "1"))
         checked = join(self.spec, STAGES, results=relay, now=NOW)
         return {stage: result.outcome for stage, result in checked.report.results.items()}
 
@@ -197,25 +197,25 @@ def test_the_bytes_of_the_verdict_are_equal(ci: Ci) -> None:
 
 def test_only_what_was_measured_is_kept_for_later(ci: Ci, tmp_path: Path) -> None:
     ci.everything()
-    kept = Relay(tmp_path / "kept", ci.spec)
+    kept = JobResults(tmp_path / "kept", ci.spec)
     ci.relay.write(ci.node("other"), f"sha256:{'b' * 64}", Errored("no"), ci.store)
-    join(ci.spec, STAGES, results=ci.relay, kept=kept, now=NOW)
+    join(ci.spec, STAGES, results=ci.relay, cache=kept, now=NOW)
     assert sorted(f.name for f in (tmp_path / "kept/results").iterdir()) == [
         "data.json",
         "int8.json",
     ]
     key = f"sha256:{'a' * 64}"
-    again = kept.read_kept(ci.node("data"), key, Store(tmp_path / "later"))
+    again = kept.cached(ci.node("data"), key, Store(tmp_path / "later"))
     assert again is not None
     assert again.cached
-    assert kept.read_kept(ci.node("data"), f"sha256:{'c' * 64}", ci.store) is None
+    assert kept.cached(ci.node("data"), f"sha256:{'c' * 64}", ci.store) is None
 
 
 def test_what_could_not_be_measured_is_not_kept(ci: Ci, tmp_path: Path) -> None:
     evidence = Evidence(uses="weigh", inputs={}, measurements=(unmeasured("bytes", "it floats"),))
     result = Ran(evidence, ci.store.put(evidence.canonical()), (), (), cached=False)
     ci.relay.write(ci.node("data"), f"sha256:{'a' * 64}", result, ci.store)
-    join(ci.spec, STAGES, results=ci.relay, kept=Relay(tmp_path / "kept", ci.spec), now=NOW)
+    join(ci.spec, STAGES, results=ci.relay, cache=JobResults(tmp_path / "kept", ci.spec), now=NOW)
     assert not (tmp_path / "kept").exists()
 
 

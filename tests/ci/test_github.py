@@ -48,7 +48,12 @@ def test_a_job_gets_what_its_stage_declares_and_no_more(project: Path) -> None:
     assert _job(text, "rollout")["environment"] == "production"
     assert _job(text, "mlgate-verdict")["permissions"] == {"contents": "read"}
     more = _job(workflow(project, comment=True, sarif=True), "mlgate-verdict")["permissions"]
-    assert more == {"contents": "read", "security-events": "write", "pull-requests": "write"}
+    assert more == {
+        "contents": "read",
+        "security-events": "write",
+        "actions": "read",
+        "pull-requests": "write",
+    }
 
 
 def test_a_gpu_stage_runs_where_a_gpu_is(project: Path) -> None:

@@ -104,9 +104,9 @@ def test_hostile_settings_reach_both_targets_as_they_are(project: Path, text: st
     plan, source = planned(project)
     odd = Source(f"ml {text}.yaml", source.digest)
     settings = GITHUB.model_copy(update={"params": {"image": text}, "profile": text})
-    written = github.compile_plan(plan, odd, settings)[github.WORKFLOW]
+    written = github.compile_plan(plan, odd, settings)[github.workflow(odd)]
     for job in load_yaml(written)["jobs"].values():
-        inputs = {k: interpolated(v, {"github": {"event_name": "push"}})
+        inputs = {k: interpolated(str(v), {"github": {"event_name": "push"}, "needs": {}})
                   for step in job["steps"] if "mlgate" in step["uses"]
                   for k, v in step["with"].items()}  # fmt: skip
         assert inputs["spec"] == odd.spec
