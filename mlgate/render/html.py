@@ -42,7 +42,8 @@ def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = 
     stages = [_stage(name, report.uses(name), result) for name, result in report.results.items()]
     # What needs somebody comes first; the others stay in the plan's order.
     stages.sort(key=lambda stage: -report.results[stage["name"]].outcome)
-    gates = [gate for stage in stages for gate in stage["gates"]]
+    outcomes = [gate["outcome"] for stage in stages for gate in stage["gates"]]
+    outcomes += [rule.outcome for rule in report.policies if rule.rank is not Outcome.PASS]
     return _ENVIRONMENT.get_template("report.html.j2").render(
         report=report,
         outcome=str(report.outcome),
@@ -51,7 +52,7 @@ def render(report: Report, *, file: str = "mlgate.yaml", about: Sequence[str] = 
         stages=stages,
         attention=_attention(report, stages),
         tally=[
-            (kind, sum(g["outcome"] == kind for g in gates))
+            (kind, outcomes.count(kind))
             for kind in ("fail", "error", "inconclusive", "warn", "pass")
         ],
         policies=[_rule(rule) for rule in sorted(report.policies, key=lambda rule: -rule.rank)],
