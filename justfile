@@ -11,7 +11,7 @@ setup:
     "{{ bin }}/pip" install -q --require-hashes -r locks/test.txt
     "{{ bin }}/pip" install -q --no-deps --no-build-isolation -e .
 
-# The fast lane: under two minutes; no container, GPU, Spark or Node.js.
+# The fast lane: some minutes; no container, GPU, Spark or Node.js.
 fast *words:
     "{{ bin }}/pytest" -q -n 2 -m "{{ fast }}" {{ words }}
 
