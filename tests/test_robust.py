@@ -258,6 +258,13 @@ def test_r15_a_signal_while_an_error_is_told_ends_with_130_and_no_traceback(
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_r29_every_signal_that_stops_ends_with_130(tmp_path: Path, number: int) -> None:
     good(tmp_path)
+
+    def heeded() -> None:
+        """As from a terminal: whoever started the tests in the background has them ignored."""
+        for one in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(one, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     code = (
         "import os, sys, threading, time\n"
         "from mlgate.cli import main\n"
@@ -274,7 +281,7 @@ def test_r29_every_signal_that_stops_ends_with_130(tmp_path: Path, number: int) 
         text=True,
         timeout=30,
         check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heeded,
     )
     assert (done.returncode, done.stderr.strip()) == (130, "mlgate: stopped")
 
