@@ -6,7 +6,7 @@ exactly what its writer had to say.
 
 import json
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
@@ -156,7 +156,7 @@ class RunStage(Frozen):
     line: int = Field(ge=1)
     from_: dict[str, str | None] = Field({}, alias="from")
     gates: tuple[Gate, ...] = ()
-    lines: tuple[int, ...] = ()
+    lines: tuple[Annotated[int, Field(ge=1)], ...] = ()
     evidence: Digest | None = None
     cached: bool = False
     errored: ErrorRow | None = None

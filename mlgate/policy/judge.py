@@ -46,10 +46,18 @@ def reads_report(rule: Rule) -> bool:
     return any(isinstance(spec.compile(text, text=text is rule.message), Wrong) for text in texts)
 
 
+def _day(written: str | None) -> date | None:
+    """The day of judging; None where a record says none that there is."""
+    try:
+        return date.fromisoformat(written or "")
+    except ValueError:
+        return None
+
+
 class _Waivers:
     def __init__(self, policies: Policies, facts: Facts) -> None:
         self._waivers = policies.waivers
-        self._day = date.fromisoformat(policies.day) if policies.day else None
+        self._day = _day(policies.day)
         self._spec = engine(report=False)
         self._activation = self._spec.activation(facts)
 
